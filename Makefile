@@ -1,0 +1,73 @@
+# Everything a person does here. `make` alone lists it. Every target makes .venv first if it is missing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-lock
+
+# what `train` and `sweep` pass on: only what was given
+GIVEN = $(strip $(if $(SPECIES),species=$(SPECIES)) $(if $(ALGO),algo=$(ALGO)) $(if $(STAGE),stage=$(STAGE)) \
+	$(if $(SEED),seed=$(SEED)) $(ARGS))
+# what `play` shows: BUNDLE=, or the stage that was trained last
+BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
+
+.PHONY: help setup train sweep test lint type ui play bench clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-6s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: SPECIES=trex|velociraptor|brachiosaurus ALGO=ppo|sac STAGE=balance|locomotion|behavior SEED=0,\n'
+	@printf 'and ARGS= for anything else; commas make a sweep. All of them may be left out.\n'
+	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'
+	@printf '  make sweep SPECIES=trex,velociraptor SEED=0,1,2\n'
+
+setup: $(STAMP) ## make .venv with the exact versions of requirements.lock
+
+$(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		f"dinorl needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	.ci/opengl
+	@touch $@
+
+train: $(STAMP) ## train a curriculum or, with STAGE=, one stage
+	$(BIN)/python -m dinorl $(GIVEN)
+
+sweep: SEED ?= 0,1,2
+sweep: $(STAMP) ## train many (three seeds unless SEED= says else) and print the table
+	$(BIN)/python -m dinorl $(GIVEN)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check $(ARGS) .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP) ## check types
+	$(BIN)/mypy $(ARGS)
+
+ui: $(STAMP) ## open the runs in MLflow
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db \
+		--default-artifact-root outputs/mlartifacts $(ARGS)
+
+play: $(STAMP) ## watch an animal: BUNDLE=outputs/…, or the last one trained
+	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or say BUNDLE=<folder of a run>"; exit 1; }
+	$(BIN)/python -m dinorl.play $(BUNDLE) $(ARGS)
+
+bench: $(STAMP) ## measure how fast everything is
+	$(BIN)/python -m dinorl.bench $(if $(SPECIES),--species $(SPECIES)) $(ARGS)
+
+clean: ## remove caches and build leftovers; outputs/ and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis MUJOCO_LOG.TXT
+	find . \( -path ./$(VENV) -o -path ./outputs \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+lock: ## resolve requirements.lock anew
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[dev]'
+	{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude dinorl | sed 's/+cpu$$//'; } \
+		> build/requirements.lock
+	mv build/requirements.lock requirements.lock

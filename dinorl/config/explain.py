@@ -1,0 +1,99 @@
+"""What Hydra and OmegaConf complain about, said for a person who trains dinosaurs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from dinorl.config.compose import conf_dir
+from dinorl.config.messages import ConfigError, nearest, unknown_key, unknown_option
+from dinorl.config.schema import STAGES, SpeciesConfig
+from dinorl.config.strict import FOREIGN, foreign_env_key, known_keys
+
+# Config groups that are chosen on the command line, and keys that only the sweeper reads.
+GROUPS = ("species", "stage", "algo", "recipe", "experiment", "sweep")
+SWEEP_KEYS = ("sweep.name", "sweep.retries")
+SCOPES: dict[str, str] = {str(i): stage for i, stage in enumerate(STAGES, 1)} | {stage: stage for stage in STAGES}
+_COULD_NOT_OVERRIDE = re.compile(r"Could not override '([^']+)'")
+_COULD_NOT_DELETE = re.compile(r"Could not delete from config\.\s*'?([\w.]+)'?")
+
+
+def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
+    """Return an error of composing as a message: found, expected, what to type.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: what the user typed.
+    """
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            f"{error.override}: not Hydra's grammar: {text.splitlines()[0]}. "
+            "Type key=value; quote what has commas, brackets or spaces: 'key=[1,2]'"
+        )
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.removeprefix("optional ").strip("/").rpartition("/")
+        if group.startswith("recipe/") and error.options is None:
+            return ConfigError(
+                f"conf/{group}/{option}.yaml: there is no recipe for this species and stage; write one (it holds what "
+                f"differs for that animal at that stage), or choose another with recipe=…"
+            )
+        options = [o for o in error.options or [] if not o.startswith("_")] or groups(group)
+        if group.startswith("recipe/"):
+            return unknown_option(group, option, options)
+        return unknown_option(group, option, options)
+    match = _COULD_NOT_OVERRIDE.search(text) or _COULD_NOT_DELETE.search(text)
+    if match:
+        return explain_key(match.group(1), overrides)
+    return ConfigError(text.strip())
+
+
+def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
+    """Return the error of a key that the composed config does not have."""
+    head, _, rest = key.partition(".")
+    if head in FOREIGN:
+        return ConfigError(f"{key}: dinorl has no JAX backend; recipes keep {head}.* for the record only. Remove it")
+    if rest and head not in {k.partition(".")[0] for k in known_keys()} | {"hydra", "sweep"}:
+        if head.isdigit():
+            return ConfigError(
+                f"{key}: there is no stage {head}; expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
+                f"Type {nearest(head, SCOPES)[0] if nearest(head, SCOPES) else '3'}.{rest}=…"
+            )
+    if key in GROUPS or head in GROUPS and not rest:
+        return unknown_option(head, "", groups(head))
+    species = chosen_species(overrides)
+    if head == "env":
+        foreign = foreign_env_key(key, species)
+        if foreign is not None:
+            return foreign
+    return unknown_key(key, [*known_keys(_species_config(species)), *SWEEP_KEYS, *GROUPS])
+
+
+def groups(group: str) -> list[str]:
+    """Return the options of a config group."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def chosen_species(overrides: Sequence[str]) -> str:
+    """Return the species that overrides choose, or the first of them, or the default."""
+    for override in reversed(overrides):
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "species":
+            return value.split(",")[0]
+    return "trex"
+
+
+def _species_config(species: str) -> SpeciesConfig | None:
+    path = conf_dir() / "species" / f"{species}.yaml"
+    if not path.is_file():
+        return None
+    node = OmegaConf.load(path).species
+    from dinorl.config.schema import EventConfig
+
+    event = EventConfig(node.event.name, list(node.event.effectors), dict(node.event["keys"]))
+    return SpeciesConfig(
+        node.name, node.title, node.gym_name, node.mjcf, list(node.feet), list(node.gait_phase), event
+    )

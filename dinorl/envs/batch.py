@@ -1,0 +1,217 @@
+"""The batch: all animals of one stage, stepped, rewarded and reset together. Every environment API is a view of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import gymnasium as gym
+import numpy as np
+
+from dinorl.config import Config
+from dinorl.envs.task import Task
+from dinorl.sim.batch import Simulation
+from dinorl.sim.model import Animal
+from dinorl.sim.random import uniform
+from dinorl.tasks import episode
+from dinorl.tasks.observation import observe, pieces
+from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
+
+# Streams of an animal's random numbers within an episode; those with a step number are added to it.
+_RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
+_PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Episodes that ended in one step, an entry each."""
+
+    ids: np.ndarray  # (m,) which animals
+    observation: np.ndarray  # (m, obs) the last one, before any reset
+    returns: np.ndarray  # (m,)
+    lengths: np.ndarray  # (m,) control steps
+    success: np.ndarray  # (m,) bool
+    truncated: np.ndarray  # (m,) bool, by the time limit alone
+    diverged: np.ndarray  # (m,) bool, the simulation broke down
+    terms: dict[str, np.ndarray]  # (m,) each reward term's sum
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the batch returns."""
+
+    observation: np.ndarray  # (n, obs) float32; of animals that were reset, the first of the new episode
+    reward: np.ndarray  # (n,) float64
+    terminated: np.ndarray  # (n,) bool
+    truncated: np.ndarray  # (n,) bool
+    success: np.ndarray  # (n,) bool, the event happened in this step
+    episodes: Episodes
+
+
+class BatchEnv:
+    """``n`` animals at one stage.
+
+    Animal ``i`` is seeded with ``seed + i``; its episodes depend on that and on its actions alone, whatever the size of
+    the batch or the number of threads.
+
+    Args:
+        cfg: the composed config.
+        n: animals; default ``cfg.sim.n_envs``.
+        stagger: let first episodes be cut at random, so that episodes which began together do not end together.
+    """
+
+    def __init__(self, cfg: Config, n: int | None = None, stagger: bool = False) -> None:
+        self.cfg = cfg
+        self.n = cfg.sim.n_envs if n is None else n
+        self.animal = Animal(cfg.species, cfg.sim)
+        self.task = Task(cfg, self.animal)
+        self.sim = Simulation(self.animal, self.n, cfg.sim.frame_skip, cfg.sim.threads)
+        self.stagger = stagger
+        nu = self.animal.model.nu
+        layout = self.animal.layout
+        self.pieces = pieces(nu, len(layout.foot_touch), len(layout.effector_pos))
+        size = sum(piece.size for piece in self.pieces)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
+        self.diverged = 0  # simulations that broke down and were reset alone, so far
+        self.seeds = np.arange(self.n, dtype=np.uint64)
+        self.episode = np.zeros(self.n, dtype=np.int64)
+        self._started = np.zeros(self.n, dtype=bool)
+        self.returns = np.zeros(self.n)
+        self.lengths = np.zeros(self.n, dtype=np.int64)
+        self.sums = {name: np.zeros(self.n) for name in self.task.names}
+        self.signals: Signals  # of the last step, before any reset: for evaluation
+        everyone = np.arange(self.n)
+        self.memory: Memory = fresh_memory(self.task.body, self.sim.sensors[everyone], nu, np.zeros(self.n))
+        self.seed(0)
+
+    def seed(self, seed: int, ids: np.ndarray | None = None) -> None:
+        """Give animal ``i`` the seed ``seed + i`` and begin its episodes anew at the next reset."""
+        chosen = np.arange(self.n) if ids is None else ids
+        self.seeds[chosen] = np.uint64(seed) + chosen.astype(np.uint64)
+        self.episode[chosen] = 0
+        self._started[chosen] = False
+
+    def reset(self, ids: np.ndarray | None = None) -> np.ndarray:
+        """Begin new episodes for the named animals (default: all) and return their (m, obs) observations."""
+        ids = np.arange(self.n) if ids is None else np.asarray(ids)
+        self._begin(ids)
+        return observe(self._look(ids))
+
+    def step(self, action: np.ndarray, autoreset: bool = True) -> Step:
+        """Advance every animal by one control step.
+
+        Args:
+            action: (n, actuators); clipped to [-1, 1].
+            autoreset: begin a new episode at once where one ended.
+        """
+        sim, task, body = self.sim, self.task, self.task.body
+        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        self._push()
+        sim.step(action)
+        diverged = sim.diverged.copy()
+        if diverged.any():
+            self._rescue(np.flatnonzero(diverged))
+        self.memory = tick(body, self.memory, self.cfg.env.gait_clock_frequency)
+        s = measure(body, self.memory, sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
+        self.signals = s
+
+        fell = task.fell(s)
+        success = task.succeeded(s) & ~diverged
+        paid = task.rewards(s, fell)
+        reward = np.zeros(self.n)
+        for name, value in paid.items():
+            value[diverged] = 0.0
+            reward += value
+            self.sums[name] += value
+        self.returns += reward
+        self.lengths += 1
+        self.memory = remember(body, self.memory, s)
+
+        terminated = fell | diverged | (success & task.ends_with_event)
+        truncated = (self.memory.steps >= self.cfg.env.max_episode_steps) & ~terminated
+        observation = observe(s)
+        done = np.flatnonzero(terminated | truncated)
+        episodes = Episodes(
+            ids=done,
+            observation=observation[done],
+            returns=self.returns[done],
+            lengths=self.lengths[done],
+            success=success[done],
+            truncated=truncated[done],
+            diverged=diverged[done],
+            terms={name: self.sums[name][done] for name in task.active()},
+        )
+        if not task.ends_with_event:
+            self._move_targets(s, terminated | truncated, observation)
+        if autoreset and done.size:
+            observation[done] = self.reset(done)
+        return Step(observation, reward, terminated, truncated, success, episodes)
+
+    def _begin(self, ids: np.ndarray) -> None:
+        """Put the animals into the home pose with noise, a random heading, a new target and a fresh memory."""
+        sim, animal, env = self.sim, self.animal, self.cfg.env
+        self.episode[ids] += self._started[ids]
+        first = ~self._started[ids]
+        self._started[ids] = True
+        joints = animal.model.nu
+        u = uniform(self.seeds[ids], self.episode[ids], _RESET, 2 * joints + 2)
+        noise = env.reset_noise_scale * (2.0 * u - 1.0)
+        sim.reset(ids)
+        low, high = animal.model.jnt_range[animal.model.actuator_trnid[:, 0]].T
+        cols = np.ix_(ids, animal.joint_qpos)
+        sim.qpos[cols] = np.clip(sim.qpos[cols] + noise[:, :joints], low, high)
+        sim.qvel[np.ix_(ids, animal.joint_qvel)] = noise[:, joints : 2 * joints]
+        yaw = np.pi * (2.0 * u[:, -2] - 1.0)
+        sim.qpos[ids, 3], sim.qpos[ids, 6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
+        heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+        where = uniform(self.seeds[ids], self.episode[ids], _FIRST_TARGET, 3)
+        sim.target[ids] = self.task.targets(sim.qpos[ids, :2], heading, where)
+        sim.refresh(ids)
+        fresh = fresh_memory(self.task.body, sim.sensors[ids], joints, u[:, -1])
+        if self.stagger and first.any():
+            cut = uniform(self.seeds[ids], self.episode[ids], _STAGGER, 1)[:, 0]
+            fresh = replace(fresh, steps=np.where(first, (cut * env.max_episode_steps).astype(np.int64), 0))
+        for name, value in vars(fresh).items():
+            getattr(self.memory, name)[ids] = value
+        self.returns[ids] = 0.0
+        self.lengths[ids] = 0
+        for total in self.sums.values():
+            total[ids] = 0.0
+
+    def _look(self, ids: np.ndarray) -> Signals:
+        """Measure the named animals as they are now, without a step behind them."""
+        sim = self.sim
+        sensors = sim.sensors[ids]
+        memory = rows(self.memory, ids)
+        return measure(
+            self.task.body, memory, sensors, sensors[:, None, :], sim.qpos[ids], sim.qvel[ids], memory.action
+        )
+
+    def _push(self) -> None:
+        env = self.cfg.env
+        if not (env.push_interval and env.push_speed):
+            return
+        u = uniform(self.seeds, self.episode, _PUSH + self.memory.steps, 2)
+        change = episode.push_velocity(np, u, self.animal.control_timestep, env.push_interval, env.push_speed)
+        pushed = np.flatnonzero(change.any(axis=1))
+        if pushed.size:
+            self.sim.qvel[pushed, :2] += change[pushed]
+
+    def _move_targets(self, s: Signals, ended: np.ndarray, observation: np.ndarray) -> None:
+        """Give a new target to animals that reached theirs, and show it to them."""
+        ids = np.flatnonzero((s.target_distance < episode.TARGET_REACHED) & ~ended)
+        if not ids.size:
+            return
+        u = uniform(self.seeds[ids], self.episode[ids], _NEXT_TARGET + self.memory.steps[ids], 3)
+        self.sim.target[ids] = self.task.targets(s.position_w[ids], s.heading_w[ids], u)
+        self.sim.refresh(ids)
+        seen = self._look(ids)
+        self.memory.target_distance[ids] = seen.target_distance
+        observation[ids] = observe(replace(seen, stance=s.stance[ids]))
+
+    def _rescue(self, ids: np.ndarray) -> None:
+        """Put animals whose simulation broke down into the home pose, so that everything measured is finite."""
+        self.diverged += ids.size
+        self.sim.reset(ids)
+        self.sim.refresh(ids)
+        self.sim.substeps[ids] = self.sim.sensors[ids][:, None, :]

@@ -1,0 +1,48 @@
+"""Pictures of an animal of the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+if TYPE_CHECKING:
+    from dinorl.envs.batch import BatchEnv
+
+WIDTH, HEIGHT = 640, 480
+
+
+class Camera:
+    """Draws animals of a batch from a camera of their MJCF.
+
+    Args:
+        batch: whose animals.
+        width, height: of the picture, pixels.
+        camera: name of a camera in the MJCF; they all follow the animal.
+
+    Raises:
+        RuntimeError: there is no OpenGL to draw with.
+    """
+
+    def __init__(self, batch: BatchEnv, width: int = WIDTH, height: int = HEIGHT, camera: str = "track") -> None:
+        self._batch = batch
+        self._camera = camera
+        try:
+            self._renderer = mujoco.Renderer(batch.animal.model, height, width)
+        except Exception as error:  # whatever the missing driver raises
+            raise RuntimeError(
+                f"cannot draw: {error}. Without a screen, install an EGL driver (Debian: apt-get install libegl1 "
+                "libgl1-mesa-dri) and set MUJOCO_GL=egl"
+            ) from error
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return animal ``index`` as (height, width, 3) uint8."""
+        data = self._batch.sim.data(index)
+        mujoco.mj_forward(self._batch.animal.model, data)
+        self._renderer.update_scene(data, self._camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        self._renderer.close()

@@ -1,0 +1,129 @@
+"""The batch as a Stable-Baselines3 VecEnv."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from dinorl.config import Config
+from dinorl.envs.batch import BatchEnv, Episodes
+from dinorl.envs.render import Camera
+
+
+def episode_info(episodes: Episodes, row: int, elapsed: float) -> dict[str, Any]:
+    """Return what ``info`` says of an episode that ended: return, length, success, each term's sum."""
+    return {
+        "episode": {
+            "r": float(episodes.returns[row]),
+            "l": int(episodes.lengths[row]),
+            "t": round(elapsed, 6),
+        },
+        "is_success": bool(episodes.success[row]),
+        "diverged": bool(episodes.diverged[row]),
+        "reward_terms": {name: float(total[row]) for name, total in episodes.terms.items()},
+    }
+
+
+class DinoVecEnv(VecEnv):
+    """All animals of one stage as one VecEnv; episode statistics are in ``info["episode"]`` as with ``Monitor``.
+
+    Args:
+        cfg: the composed config.
+        n: animals; default ``cfg.sim.n_envs``.
+        stagger: let first episodes be cut at random, so that they do not all end together.
+        render_mode: None or ``"rgb_array"``, which draws the first animal.
+    """
+
+    def __init__(
+        self, cfg: Config, n: int | None = None, stagger: bool = False, render_mode: str | None = None
+    ) -> None:
+        self.batch = BatchEnv(cfg, n, stagger)
+        self.render_mode = render_mode
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / self.batch.animal.control_timestep)}
+        super().__init__(self.batch.n, self.batch.observation_space, self.batch.action_space)
+        self._actions = np.zeros((self.batch.n, *self.batch.action_space.shape))
+        self._camera: Camera | None = None
+        self._begun = time.time()
+        self.drained: list[Episodes] = []
+
+    def reset(self) -> VecEnvObs:
+        """Begin new episodes for all; a seed given to :meth:`seed` before counts from here."""
+        if self._seeds[0] is not None:
+            for i, seed in enumerate(self._seeds):
+                self.batch.seed(int(seed) - i, np.array([i]))
+        observation = self.batch.reset()
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Advance every animal by one control step; those whose episode ended begin a new one."""
+        step = self.batch.step(self._actions)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        ended = step.episodes
+        if ended.ids.size:
+            self.drained.append(ended)
+            elapsed = time.time() - self._begun
+            for row, i in enumerate(ended.ids):
+                infos[i] = episode_info(ended, row, elapsed)
+                infos[i]["terminal_observation"] = ended.observation[row]
+                infos[i]["TimeLimit.truncated"] = bool(ended.truncated[row])
+        return step.observation, step.reward.astype(np.float32), step.terminated | step.truncated, infos
+
+    def drain_episodes(self) -> list[Episodes]:
+        """Return the episodes that ended since the last call."""
+        drained, self.drained = self.drained, []
+        return drained
+
+    def close(self) -> None:
+        """Free the renderer, if there is one."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    def render(self, mode: str | None = None) -> np.ndarray | None:
+        """Return the first animal as (height, width, 3) uint8, or None without ``render_mode``."""
+        if self.render_mode != "rgb_array":
+            return None
+        return self.get_images()[0]
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return a picture of the first animal; the others are not drawn."""
+        if self.render_mode != "rgb_array":
+            return [None] * self.num_envs
+        self._camera = self._camera or Camera(self.batch)
+        return [self._camera.picture(0)]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of the environment, the same for every animal."""
+        value = getattr(self if hasattr(self, attr_name) else self.batch, attr_name)
+        return [value for _ in self._chosen(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the batch; it is one object, so all animals share it."""
+        if len(self._chosen(indices)) != self.num_envs:
+            raise ValueError(f"the animals share {attr_name!r}: set it for all of them (indices=None)")
+        setattr(self.batch, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the batch once and return its answer for each chosen animal."""
+        answer = getattr(self.batch, method_name)(*args, **kwargs)
+        return [answer for _ in self._chosen(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """Return False for each: there is no environment object per animal that a wrapper could hold."""
+        return [False for _ in self._chosen(indices)]
+
+    def _chosen(self, indices: VecEnvIndices) -> Iterable[int]:
+        return list(self._get_indices(indices))

@@ -1,0 +1,88 @@
+"""One job of a plan: a composed config, run in the folder that Hydra made for it. Whatever happens is written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import traceback
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from dinorl.config import ConfigError, build
+
+STATUS_FILE, LOG_FILE = "status.json", "train.log"
+log = logging.getLogger(__name__)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """Return what a run folder says of its run, or None if it says nothing (yet)."""
+    try:
+        status: dict[str, Any] = json.loads((folder / STATUS_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return status
+
+
+def write_status(folder: Path, **status: Any) -> dict[str, Any]:
+    """Write ``status.json``, as a whole or not at all, and return its content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    building = folder / f".{STATUS_FILE}-{os.getpid()}"
+    building.write_text(json.dumps(status, indent=2, default=str))
+    os.replace(building, folder / STATUS_FILE)
+    return status
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Train one stage; the task function of every launcher.
+
+    Returns:
+        The content of ``status.json``: ``status`` is DONE, FAILED (with ``error``) or INTERRUPTED.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    begun = time.time()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_status(folder, status="RUNNING", started=started, pid=os.getpid())
+    handler = _log_to(folder / LOG_FILE)
+    tracker: Any = None
+    outcome: dict[str, Any] = {"status": "FAILED"}
+    try:
+        config = build(cfg)
+        from dinorl.tracking import Tracker
+        from dinorl.training.stage import run_stage
+
+        tracker = Tracker(config, folder)
+        tracker.start()
+        result = run_stage(config, folder, tracker)
+        outcome = {"status": "DONE", **asdict(result)}
+        return outcome | {"folder": str(folder)}
+    except KeyboardInterrupt:
+        outcome = {"status": "INTERRUPTED", "error": "interrupted from the keyboard"}
+        raise
+    except Exception as error:
+        log.error("%s", error if isinstance(error, ConfigError) else traceback.format_exc())
+        outcome["error"] = f"{type(error).__name__}: {error}"
+        return outcome | {"folder": str(folder)}
+    finally:
+        if tracker is not None:
+            tracker.close(outcome["status"], outcome.get("gate", "none"))
+            outcome["mlflow_run"] = tracker.run_id
+        write_status(folder, **outcome, started=started, wall_s=round(time.time() - begun, 2))
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def _log_to(path: Path) -> logging.Handler:
+    """Send what is logged to the run's own file; the terminal belongs to the progress bar."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    return handler

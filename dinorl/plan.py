@@ -1,0 +1,294 @@
+"""From override strings to a plan: which lineages there are, which stages each has, and which of them are one job.
+
+A lineage is one animal's curriculum: one value of everything that is swept. Stages of different lineages that have the
+same composed config and the same ancestors are the same job, trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from dinorl.config import STAGES, Config, ConfigError, to_container
+from dinorl.config.explain import SCOPES, explain_key, groups
+from dinorl.config.messages import unknown_option
+
+# Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
+SWEEPER_KEYS = ("sweep",)
+_NOT_TRAINED_ON = ("warm_start", "resume", "plan_only")
+_TRACKING_OF_SWEEP = ("sweep", "lineage", "lineages", "parent_run")
+_MAX_NAME = 120
+
+Composer = Callable[[list[str]], Config]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One override, with the values it is swept over (one, if it is not)."""
+
+    scope: str | None  # the stage it is for; None: all
+    key: str  # with Hydra's + or ~, without the scope
+    values: tuple[str | None, ...]  # None: no value (~key)
+    typed: str  # as the user wrote the key
+
+    @property
+    def name(self) -> str:
+        """The key without Hydra's + or ~."""
+        return self.key.lstrip("+~")
+
+    def override(self, value: str | None) -> str:
+        """Return the override that sets one of the values."""
+        return self.key if value is None else f"{self.key}={value}"
+
+
+@dataclass
+class Job:
+    """One stage run."""
+
+    stage: str
+    index: int
+    overrides: list[str]
+    config: Config
+    parent: Job | None
+    key: str  # hash of the composed config and of the ancestors'
+    lineage: str  # the first lineage that needs it; it lives in that one's folder
+    lineages: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        """Its run folder within the sweep's."""
+        return f"{self.lineage}/{self.index}-{self.stage}"
+
+    @property
+    def title(self) -> str:
+        """What a person calls the stage: ``1 balance``, ``3 bite``."""
+        return f"{self.index} {self.config.species.event.name if self.stage == 'behavior' else self.stage}"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One animal's curriculum."""
+
+    name: str
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All lineages of a sweep and their jobs, each job once."""
+
+    lineages: tuple[Lineage, ...]
+    jobs: tuple[Job, ...]
+
+    def levels(self) -> list[list[Job]]:
+        """Return the jobs by how many ancestors they have; a level needs only those before it."""
+        by_depth: dict[int, list[Job]] = {}
+        for job in self.jobs:
+            depth, ancestor = 0, job.parent
+            while ancestor is not None:
+                depth, ancestor = depth + 1, ancestor.parent
+            by_depth.setdefault(depth, []).append(job)
+        return [by_depth[depth] for depth in sorted(by_depth)]
+
+
+def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[list[Setting], list[str]]:
+    """Split parsed overrides into settings of stages and the stages that are to be run, in order.
+
+    Args:
+        overrides: as Hydra's parser returns them.
+        strict: refuse settings of stages that are not run.
+
+    Raises:
+        ConfigError: a stage does not exist, or is not run.
+    """
+    settings: list[Setting] = []
+    stages = list(STAGES)
+    for override in overrides:
+        head, _, rest = override.key_or_group.partition(".")
+        values = _values(override)
+        typed = override.get_key_element()
+        if override.key_or_group == "stage":
+            for value in values:
+                if value not in STAGES:
+                    raise unknown_option("stage", str(value), STAGES)
+            stages = [stage for stage in STAGES if stage in values]
+        elif override.key_or_group in SWEEPER_KEYS or head in SWEEPER_KEYS:
+            continue
+        elif rest and head in SCOPES:
+            settings.append(Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
+        elif head.isdigit():
+            raise explain_key(override.key_or_group, [])
+        else:
+            settings.append(Setting(None, typed, values, typed))
+    for setting in settings:
+        if strict and setting.scope is not None and setting.scope not in stages:
+            raise ConfigError(
+                f"{setting.typed}: stage {setting.scope} is not run by this command (stage={','.join(stages)}). "
+                f"Remove it, or type stage={','.join(s for s in STAGES if s in (*stages, setting.scope))}"
+            )
+    return settings, stages
+
+
+def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Composer) -> Plan:
+    """Compose every stage of every lineage, and make one job of those that are the same.
+
+    Args:
+        settings: see :func:`read_settings`.
+        stages: to be run, in order.
+        compose: from overrides of one stage to its checked config.
+
+    Raises:
+        ConfigError: a stage's config is invalid, or stages of a lineage do not fit each other.
+    """
+    swept = [s for s in settings if len(s.values) > 1]
+    lineages: list[Lineage] = []
+    jobs: dict[str, Job] = {}
+    names: set[str] = set()
+    composed: dict[tuple[str, ...], Config] = {}
+    for combination in itertools.product(*(s.values for s in swept)):
+        chosen = dict(zip(map(id, swept), combination, strict=True))
+        chain: list[Job] = []
+        name = ""
+        for stage in stages:
+            overrides = _stage_overrides(settings, chosen, stage)
+            config = composed.get(tuple(overrides))
+            if config is None:
+                config = composed[tuple(overrides)] = _compose(compose, overrides, settings, stage)
+            parent = chain[-1] if chain else None
+            if not name:
+                name = _unique(_lineage_name(config, swept, chosen), names)
+            if parent is not None:
+                _check_fits(parent.config, config, stage)
+            key = _key(config, parent)
+            job = jobs.get(key)
+            if job is None:
+                job = jobs[key] = Job(stage, config.stage.index, overrides, config, parent, key, name)
+            job.lineages.append(name)
+            chain.append(job)
+        lineages.append(Lineage(name, tuple(chain)))
+    plan = Plan(tuple(lineages), tuple(jobs.values()))
+    _check_used(settings, plan)
+    return plan
+
+
+def _values(override: Override) -> tuple[str | None, ...]:
+    if override.is_delete():
+        return (None,)
+    if override.is_sweep_override():
+        return tuple(override.sweep_string_iterator())
+    return (override.get_value_element_as_str(),)
+
+
+def _stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
+    """Return one stage's overrides: the plain ones, then the stage's own, which win whatever the order."""
+    own = {s.name for s in settings if s.scope == stage}
+    plain = [s for s in settings if s.scope is None and s.name not in own]
+    scoped = [s for s in settings if s.scope == stage]
+    return [f"stage={stage}"] + [s.override(chosen.get(id(s), s.values[0])) for s in (*plain, *scoped)]
+
+
+def _compose(compose: Composer, overrides: list[str], settings: Sequence[Setting], stage: str) -> Config:
+    try:
+        return compose(overrides)
+    except ConfigError as error:
+        # say the key as it was typed, with its stage
+        text = str(error)
+        for setting in settings:
+            if setting.scope == stage and text.startswith(setting.name):
+                prefix = setting.typed.lstrip("+~").removesuffix(setting.name)
+                raise ConfigError(prefix + text.replace(f"Type {setting.name}", f"Type {prefix}{setting.name}")) from error
+        raise
+
+
+def _lineage_name(config: Config, swept: Sequence[Setting], chosen: dict[int, str | None]) -> str:
+    parts = [f"{config.species.name}-{config.algo.name}-s{config.seed}"]
+    for setting in swept:
+        if setting.scope is not None or setting.name not in ("species", "algo", "seed"):
+            parts.append(f"{setting.typed.lstrip('+~')}={chosen[id(setting)]}")
+    name = re.sub(r"[^\w.=+-]+", "_", "-".join(parts)).strip("_")
+    if len(name) > _MAX_NAME:
+        name = f"{name[: _MAX_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    free = next(candidate for candidate in candidates if candidate not in taken)
+    taken.add(free)
+    return free
+
+
+def trained_on(config: Config) -> dict[str, object]:
+    """Return the part of a config that decides what a stage learns."""
+    content = {key: value for key, value in to_container(config).items() if key not in _NOT_TRAINED_ON}
+    content["tracking"] = {k: v for k, v in content["tracking"].items() if k not in _TRACKING_OF_SWEEP}
+    return content
+
+
+def _key(config: Config, parent: Job | None) -> str:
+    start = parent.key if parent is not None else config.warm_start
+    text = json.dumps([trained_on(config), start], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_fits(before: Config, after: Config, stage: str) -> None:
+    """Refuse a hand-over that cannot work: another animal, algorithm or network."""
+    for what, one, other in (
+        ("species", before.species.name, after.species.name),
+        ("algo", before.algo.name, after.algo.name),
+        (
+            f"{after.algo.name}.policy_kwargs.net_arch",
+            getattr(before, after.algo.name).policy_kwargs.net_arch,
+            getattr(after, after.algo.name).policy_kwargs.net_arch,
+        ),
+    ):
+        if one != other:
+            raise ConfigError(
+                f"{what}={other} in stage {stage}: the stage before has {one}, and its policy is what this one starts "
+                f"from. Type {what}={one} for all stages, or run the stage alone with stage={stage}"
+            )
+
+
+def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
+    """Refuse options of an algorithm that no job of the plan uses."""
+    used = {job.config.algo.name for job in plan.jobs}
+    for setting in settings:
+        head = setting.name.partition(".")[0]
+        if head in groups("algo") and head not in used and "." in setting.name:
+            raise ConfigError(
+                f"{setting.typed}: means nothing here, no job of this command uses {head}. Type algo={head}, or remove it"
+            )
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
+    """Return the plan as rows: lineage, stage, algorithm, steps, and where it starts from or who trains it."""
+    rows = []
+    for lineage in plan.lineages:
+        for job in lineage.jobs:
+            if job.lineage != lineage.name:
+                note = f"shared: {job.folder}"
+            elif job.parent is not None:
+                note = f"from {job.parent.folder}" if job.parent.lineage != lineage.name else "from the stage before"
+            else:
+                note = job.config.warm_start or "from scratch"
+            steps = f"{job.config.curriculum.timesteps:,}"
+            rows.append((lineage.name, job.title, job.config.algo.name, steps, note))
+    return rows
+
+
+def hydra_value(text: str) -> str:
+    """Quote a string so that Hydra's grammar takes it as it is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def one_stage(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of the one stage whose config is asked for: its own stage-scoped keys, without the scope."""
+    settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)), strict=False)
+    return _stage_overrides(settings, {}, stages[0])

@@ -1,0 +1,117 @@
+"""An animal's compiled MJCF and where its named sensors lie in ``sensordata``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from dinorl.config import ConfigError, SimConfig, SpeciesConfig
+
+SPECIES_DIR = Path(__file__).resolve().parent.parent / "species"
+
+
+def mjcf_path(species: SpeciesConfig) -> Path:
+    """Return the species' MJCF: a path in ``dinorl/species``, or an absolute one."""
+    return SPECIES_DIR / species.mjcf
+
+
+def mjcf_hash(species: SpeciesConfig) -> str:
+    """Return the SHA-256 of the species' MJCF, the identity of the animal that a policy was trained on."""
+    return hashlib.sha256(mjcf_path(species).read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of ``sensordata`` by what they measure; index arrays, so any array library can gather with them."""
+
+    trunk_pos: np.ndarray  # 3, m, world
+    trunk_xaxis: np.ndarray  # 3, world
+    trunk_zaxis: np.ndarray  # 3, world
+    trunk_linvel: np.ndarray  # 3, m/s, world
+    trunk_angvel: np.ndarray  # 3, rad/s, world
+    com_linvel: np.ndarray  # 3, m/s, world
+    tail_angvel: np.ndarray  # 3, rad/s, world
+    target_pos: np.ndarray  # 3, m, world
+    effector_pos: np.ndarray  # (effectors, 3), m, world
+    target_distance: np.ndarray  # (effectors,), m, from effector to target surface
+    foot_touch: np.ndarray  # (feet,), N
+    foot_pos: np.ndarray  # (feet, 3), m, world
+    foot_linvel: np.ndarray  # (feet, 3), m/s, world
+    servo_force: np.ndarray  # (actuators,), N m
+    servo_velocity: np.ndarray  # (actuators,), rad/s
+
+
+class Animal:
+    """A species compiled for one physics timestep.
+
+    Raises:
+        ConfigError: the MJCF is missing, does not compile, or lacks something that the tasks need.
+    """
+
+    def __init__(self, species: SpeciesConfig, sim: SimConfig) -> None:
+        path = mjcf_path(species)
+        if not path.is_file():
+            raise ConfigError(f"species.mjcf: {path} does not exist; found no model for species={species.name}")
+        try:
+            self.model = mujoco.MjModel.from_xml_path(str(path))
+        except ValueError as error:
+            raise ConfigError(f"species.mjcf: {path} does not compile: {error}") from error
+        self.species = species
+        self.path = path
+        self.model.opt.timestep = sim.timestep
+        self.control_timestep = sim.timestep * sim.frame_skip  # s
+        if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_KEY, "home") < 0:
+            raise ConfigError(f"{path}: found no <key name='home'>; it is the pose of action 0")
+        key = self.model.key("home")
+        self.home_qpos: np.ndarray = key.qpos.copy()
+        self.home_ctrl: np.ndarray = key.ctrl.copy()
+        self.home_height: float = float(key.qpos[2])
+        self.ctrl_low, self.ctrl_high = self.model.actuator_ctrlrange.T.copy()
+        self.mass: float = float(self.model.body("trunk").subtreemass[0])
+        self.weight: float = self.mass * float(np.linalg.norm(self.model.opt.gravity))  # N
+        # Columns of qpos and qvel that the servos drive, in the servos' order.
+        joints = self.model.actuator_trnid[:, 0]
+        self.joint_qpos: np.ndarray = self.model.jnt_qposadr[joints]
+        self.joint_qvel: np.ndarray = self.model.jnt_dofadr[joints]
+        self.target_mocap: int = int(self.model.body("target").mocapid[0])
+        self.target_height: float = float(self.model.body("target").pos[2])
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Columns of ``sensordata`` for everything that the tasks measure."""
+        feet, effectors = self.species.feet, self.species.event.effectors
+        servos = [self.model.actuator(i).name for i in range(self.model.nu)]
+        return Layout(
+            **{
+                name: self._columns([name])[0]
+                for name in (
+                    "trunk_pos", "trunk_xaxis", "trunk_zaxis", "trunk_linvel", "trunk_angvel",
+                    "com_linvel", "tail_angvel", "target_pos",
+                )
+            },
+            effector_pos=self._columns([f"{e}_pos" for e in effectors]),
+            target_distance=self._columns([f"{e}_target_distance" for e in effectors])[:, 0],
+            foot_touch=self._columns([f"{f}_touch" for f in feet])[:, 0],
+            foot_pos=self._columns([f"{f}_pos" for f in feet]),
+            foot_linvel=self._columns([f"{f}_linvel" for f in feet]),
+            servo_force=self._columns([f"{s}_force" for s in servos])[:, 0],
+            servo_velocity=self._columns([f"{s}_velocity" for s in servos])[:, 0],
+        )  # fmt: skip
+
+    def _columns(self, names: Sequence[str]) -> np.ndarray:
+        rows = []
+        for name in names:
+            index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SENSOR, name)
+            if index < 0:
+                raise ConfigError(
+                    f"{self.path}: found no sensor {name!r}, which every task of {self.species.name} reads; add it to <sensor>"
+                )
+            start = self.model.sensor_adr[index]
+            rows.append(np.arange(start, start + self.model.sensor_dim[index]))
+        return np.stack(rows)

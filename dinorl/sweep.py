@@ -1,0 +1,288 @@
+"""Runs a plan: checks all of it first, then launches it level by level through Hydra's launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from dinorl import report
+from dinorl.config import CONFIG_NAME, Config, ConfigError, build
+from dinorl.config.explain import SCOPES, explain
+from dinorl.job import read_status, write_status
+from dinorl.plan import Job, Plan, hydra_value, make_plan, read_settings
+
+log = logging.getLogger(__name__)
+
+PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
+PLAN_FILE = "plan.json"
+FINAL = ("DONE", "FAILED", "PRUNED")
+
+
+def register_planning_keys() -> None:
+    """Let the first composition, which precedes any sweeper, take stage-scoped keys and ``sweep.*``."""
+    node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": {"name": None, "retries": 1}})
+    for scope in SCOPES:
+        OmegaConf.set_struct(node[scope], False)
+    ConfigStore.instance().store(
+        group=PLANNING_GROUP, name=PLANNING_NODE, node=node, package="_global_", provider="dinorl"
+    )
+
+
+@contextlib.contextmanager
+def without_planning_keys() -> Iterator[None]:
+    """Compose jobs without those keys: they are no part of what a stage is."""
+    repo = ConfigStore.instance().repo
+    taken = repo.pop(PLANNING_GROUP, None)
+    try:
+        yield
+    finally:
+        if taken is not None:
+            repo[PLANNING_GROUP] = taken
+
+
+class JobsFailed(RuntimeError):
+    """Some jobs of a sweep failed; everything about them has been said."""
+
+
+class Sweep:
+    """One command's worth of curricula.
+
+    Args:
+        context: Hydra's, for composing and launching.
+        task: what a launcher runs, :func:`dinorl.job.run`.
+        config: the first composition.
+    """
+
+    def __init__(self, context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
+        self.context, self.task, self.config = context, task, config
+        self.retries = int(config.sweep.retries)
+        self.folder = Path()
+        self._launched = 0
+        self._parents: dict[str, str | None] = {}
+
+    def run(self, arguments: list[str]) -> None:
+        """Plan, check, launch, report.
+
+        Raises:
+            ConfigError: something in the arguments is wrong; nothing has been written then.
+            JobsFailed: some jobs did not come to their end; the others did.
+        """
+        with without_planning_keys():
+            plan = self._plan(arguments)
+            if self.config.plan_only:
+                report.print_plan(plan)
+                return
+            self._check_files(plan)
+            self._open_folder()
+            report.print_plan(plan, self.folder)
+            self._open_tracking(plan)
+            states = self._launch_all(plan)
+            self._close_tracking(plan, states)
+        report.print_results(plan, states, self.folder)
+        failed = sum(state["status"] in ("FAILED", "NOT RUN") for state in states.values())
+        if failed:
+            raise JobsFailed(f"{failed} of {len(states)} jobs failed or were not run")
+
+    def _plan(self, arguments: list[str]) -> Plan:
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        settings, stages = read_settings(parser.parse_overrides(arguments))
+        return make_plan(settings, stages, self._compose)
+
+    def _compose(self, overrides: list[str]) -> Config:
+        try:
+            composed = self.context.config_loader.load_configuration(
+                config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN
+            )
+            with open_dict(composed):
+                del composed["hydra"]
+            return build(composed)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error, overrides) from error
+
+    def _check_files(self, plan: Plan) -> None:
+        """Refuse what cannot be started: a model that does not compile or lacks a sensor, a bundle that is not there."""
+        from dinorl.sim.model import Animal
+        from dinorl.training.locate import resolve
+
+        seen: set[str] = set()
+        for job in plan.jobs:
+            if job.config.species.mjcf not in seen:
+                seen.add(job.config.species.mjcf)
+                _ = Animal(job.config.species, job.config.sim).layout
+            if job.parent is None and job.config.warm_start is not None:
+                resolve(job.config.warm_start)
+
+    def _open_folder(self) -> None:
+        """Make the sweep's folder; one that is there already must be this sweep's own, to be gone on with."""
+        self.folder = Path(self.config.hydra.sweep.dir).absolute()
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if not self.config.resume:
+                raise ConfigError(
+                    f"{self.folder} is there already; with resume=false nothing of it may be reused. "
+                    "Type another sweep.name, or resume=true to run what is missing"
+                ) from error
+
+    def _open_tracking(self, plan: Plan) -> None:
+        """Make the store before any job starts, and a parent run for each lineage."""
+        from dinorl.tracking import store
+
+        settings = plan.jobs[0].config.tracking
+        store.create_store(settings)
+        for lineage in plan.lineages:
+            config = lineage.jobs[0].config
+            tags = {
+                "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
+                "lineage": lineage.name, "sweep": self.folder.name,
+            }  # fmt: skip
+            self._parents[lineage.name] = store.open_lineage(settings, lineage.name, tags)
+
+    def _close_tracking(self, plan: Plan, states: dict[str, dict[str, Any]]) -> None:
+        from dinorl.tracking import store
+
+        settings = plan.jobs[0].config.tracking
+        for lineage in plan.lineages:
+            shared = {
+                f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
+                for job in lineage.jobs
+                if job.lineage != lineage.name
+            }
+            good = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
+            store.close_lineage(settings, self._parents[lineage.name], "FINISHED" if good else "FAILED", shared)
+
+    def _launch_all(self, plan: Plan) -> dict[str, dict[str, Any]]:
+        """Launch every level; return each job's final state by its key."""
+        states: dict[str, dict[str, Any]] = {}
+        done_before = self._done_before()
+        for level in plan.levels():
+            waiting = []
+            for job in level:
+                blocked = self._blocked(job, states)
+                if blocked is not None:
+                    states[job.key] = blocked
+                elif done_before.get(job.folder) == job.key:
+                    states[job.key] = {**(read_status(self.folder / job.folder) or {}), "reused": True}
+                else:
+                    waiting.append(job)
+            self._launch(waiting, states)
+            for job in level:
+                self._link_shared(job)
+        return states
+
+    def _blocked(self, job: Job, states: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+        """Return why a job cannot run, or None if it can."""
+        if job.parent is None:
+            return None
+        before = states[job.parent.key]
+        if before["status"] != "DONE":
+            return {"status": "NOT RUN", "error": f"{job.parent.folder}: {before['status'].lower()}"}
+        if before.get("gate") == "stopped_on_budget":
+            write_status(self.folder / job.folder, status="PRUNED", error=f"{job.parent.folder} did not pass its gate")
+            return {"status": "PRUNED", "error": "the stage before did not pass its gate (curriculum.on_budget=stop)"}
+        return None
+
+    def _launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
+        """Launch jobs together; those that come back without a final state, again, each on its own."""
+        left = list(jobs)
+        self._remember(left)
+        for attempt in range(self.retries + 1):
+            batches = [left] if attempt == 0 else [[job] for job in left]
+            for batch in filter(None, batches):
+                cause = self._launch_batch(batch)
+                for job in batch:
+                    state = read_status(self.folder / job.folder)
+                    if state is not None and state["status"] in FINAL:
+                        states[job.key] = state
+                    else:
+                        states[job.key] = {"status": "FAILED", "error": cause or "it ended without a word"}
+            left = [job for job in left if "wall_s" not in states[job.key]]
+        for job in left:
+            with contextlib.suppress(OSError):  # what is in the way of the folder may be what went wrong
+                write_status(self.folder / job.folder, **states[job.key])
+
+    def _launch_batch(self, batch: Sequence[Job]) -> str | None:
+        """Launch jobs through Hydra's launcher; return what went wrong with the launch itself, if anything."""
+        for job in batch:
+            with contextlib.suppress(OSError):
+                (self.folder / job.folder / "status.json").unlink()
+        launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task, config=self.config
+        )
+        first, self._launched = self._launched, self._launched + len(batch)
+        try:
+            launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
+        except Exception as error:
+            log.warning("launch failed: %s", error)
+            report.say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            return f"{type(error).__name__}: {error}"
+        finally:
+            if "ray" in sys.modules:  # a worker that outlived its failed launch must not write beside its successor
+                sys.modules["ray"].shutdown()
+        return None
+
+    def _job_overrides(self, job: Job) -> list[str]:
+        own = {
+            "hydra.sweep.dir": str(self.folder),
+            "hydra.sweep.subdir": job.folder,
+            "tracking.sweep": self.folder.name,
+            "tracking.lineage": job.lineage,
+            "tracking.lineages": ",".join(job.lineages),
+        }
+        parent_run = self._parents.get(job.lineage)
+        if parent_run is not None:
+            own["tracking.parent_run"] = parent_run
+        if job.parent is not None:
+            own["warm_start"] = str(self.folder / job.parent.folder)
+        kept = [o for o in job.overrides if not (job.parent is not None and o.lstrip("+").startswith("warm_start="))]
+        threads = [f"sim.threads={self._threads()}"] if job.config.sim.threads == 0 and self._threads() else []
+        return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
+
+    def _threads(self) -> int:
+        """Return how many threads a job may use where jobs run side by side and ``sim.threads`` is 0; else 0."""
+        launcher = self.config.hydra.launcher
+        if OmegaConf.select(launcher, "ray") is not None:
+            return max(1, int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1))
+        side_by_side = OmegaConf.select(launcher, "n_jobs")
+        if side_by_side is None or side_by_side == 1:
+            return 0
+        cores = os.cpu_count() or 1
+        return max(1, cores // side_by_side) if side_by_side > 0 else 1
+
+    def _link_shared(self, job: Job) -> None:
+        """Show a shared job in the folders of the other lineages that it serves."""
+        for name in job.lineages:
+            link = self.folder / name / f"{job.index}-{job.stage}"
+            if name != job.lineage and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(Path("..") / job.folder, target_is_directory=True)
+
+    def _remember(self, jobs: Sequence[Job]) -> None:
+        """Keep which plan each run folder belongs to, for the same command given again."""
+        path = self.folder / PLAN_FILE
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(known | {job.folder: job.key for job in jobs}, indent=2))
+
+    def _done_before(self) -> dict[str, str]:
+        path = self.folder / PLAN_FILE
+        known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        return {
+            folder: key
+            for folder, key in known.items()
+            if (read_status(self.folder / folder) or {}).get("status") == "DONE"
+        }

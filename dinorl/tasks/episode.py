@@ -1,0 +1,60 @@
+"""Where an episode begins and ends: targets, resets, pushes, falls. Pure functions of uniform random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dinorl.tasks.signals import Array, Signals
+
+# A target that the trunk has come this close to (horizontally, m) moves on, in tasks that do not end with the event.
+TARGET_REACHED = 1.5
+
+
+def spread(u: Array, bounds: Sequence[float]) -> Array:
+    """Map uniform numbers in [0, 1) to a range."""
+    return bounds[0] + u * (bounds[1] - bounds[0])
+
+
+def place_target(
+    xp: Any, position_w: Array, heading_w: Array, u: Array,
+    distance: Sequence[float], lateral: Sequence[float], height: Sequence[float],
+) -> Array:  # fmt: skip
+    """Return (n, 3) world positions of targets ahead of the animals.
+
+    Args:
+        xp: array namespace.
+        position_w, heading_w: (n, 2) of the trunk.
+        u: (n, 3) uniform numbers: distance ahead, distance to the left, height.
+        distance, lateral, height: their ranges, m.
+    """
+    ahead, left = spread(u[:, 0], distance), spread(u[:, 1], lateral)
+    x = position_w[:, 0] + ahead * heading_w[:, 0] - left * heading_w[:, 1]
+    y = position_w[:, 1] + ahead * heading_w[:, 1] + left * heading_w[:, 0]
+    return xp.stack([x, y, spread(u[:, 2], height)], axis=1)
+
+
+def push_velocity(xp: Any, u: Array, dt: float, interval: float, speed: float) -> Array:
+    """Return (n, 2) changes of the trunk's horizontal velocity, world, m/s: pushes at random times.
+
+    Args:
+        xp: array namespace.
+        u: (n, 2) uniform numbers: whether, whither.
+        dt: control step, s.
+        interval: mean time between pushes, s.
+        speed: of a push, m/s.
+    """
+    now = u[:, 0] < dt / interval
+    angle = u[:, 1] * (2.0 * xp.pi)
+    return xp.where(now, speed, 0.0)[:, None] * xp.stack([xp.cos(angle), xp.sin(angle)], axis=1)
+
+
+def fallen(
+    s: Signals, healthy_z_range: Sequence[float], max_tilt: float, natural_pitch: float, nosedive: float | None
+) -> Array:
+    """Return (n,) bool: the trunk is too low or too high, too far from level, or nose-down beyond ``nosedive``."""
+    low, high = healthy_z_range
+    down = (s.height < low) | (s.height > high) | (s.tilt > max_tilt)
+    if nosedive is not None:
+        down = down | (s.pitch - natural_pitch > nosedive)
+    return down

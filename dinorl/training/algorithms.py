@@ -1,0 +1,133 @@
+"""From the composed config to a Stable-Baselines3 model, its schedules included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import Config, CurriculumConfig, PPOConfig, SACConfig
+
+ACTIVATIONS = {"elu": torch.nn.ELU, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+# Observations are normalised by their running mean and standard deviation, the latter never below sqrt(OBS_EPSILON):
+# pieces that hardly vary in one stage (a target always far away) must not blow up in the next.
+OBS_EPSILON = 0.01
+OBS_CLIP = 10.0
+
+# progress_remaining, 1 at the start of the stage, 0 at its end → value
+Schedule = Callable[[float], float]
+
+
+def schedule(start: float, end: float | None, shape: str) -> Schedule:
+    """Return the value over the stage: from ``start`` to ``end``, linear or half a cosine; constant without ``end``."""
+    if end is None:
+        return lambda remaining: start
+    if shape == "cosine":
+        return lambda remaining: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * (1.0 - remaining)))
+    return lambda remaining: end + (start - end) * remaining
+
+
+def warm_up(base: Schedule, value: float | None, curriculum: CurriculumConfig) -> Schedule:
+    """Return ``base``, but ``value`` for the first ``warmup_timesteps`` of the stage."""
+    if value is None or not curriculum.warmup_timesteps:
+        return base
+    share = min(curriculum.warmup_timesteps / curriculum.timesteps, 1.0)
+    return lambda remaining: value if 1.0 - remaining < share else base(remaining)
+
+
+def entropy_schedule(cfg: Config) -> Schedule | None:
+    """Return the entropy coefficient over the stage, or None where SAC tunes it itself."""
+    algo: PPOConfig | SACConfig = cfg.ppo if cfg.algo.name == "ppo" else cfg.sac
+    if isinstance(algo.ent_coef, str):
+        return None
+    base = schedule(float(algo.ent_coef), algo.ent_coef_end, algo.lr_schedule)
+    return warm_up(base, cfg.curriculum.warmup_ent_coef, cfg.curriculum)
+
+
+def clip_schedule(cfg: Config) -> Schedule:
+    """Return PPO's clip range over the stage."""
+    base = schedule(cfg.ppo.clip_range, cfg.ppo.clip_range_end, cfg.ppo.lr_schedule)
+    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg.curriculum)
+
+
+def ramp_weight(cfg: Config, timesteps: int) -> float:
+    """Return ``env.forward_vel_weight`` at a time of the stage: it rises from its start value over the ramp."""
+    value, start, length = cfg.env.forward_vel_weight, cfg.curriculum.ramp_start_value, cfg.curriculum.ramp_timesteps
+    if start is None or not length:
+        return value
+    return start + (value - start) * min(timesteps / length, 1.0)
+
+
+def gamma(cfg: Config) -> float:
+    """Return the discount factor of the algorithm; reward normalisation must use the same."""
+    return cfg.ppo.gamma if cfg.algo.name == "ppo" else cfg.sac.gamma
+
+
+def replay_ratio(cfg: Config) -> float:
+    """Return SAC's gradient steps per environment step."""
+    return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
+
+
+def make_model(cfg: Config, env: VecNormalize) -> BaseAlgorithm:
+    """Build the algorithm of the config on an environment; everything it does at random follows ``cfg.seed``."""
+    if cfg.algo.name == "ppo":
+        return _ppo(cfg, env)
+    return _sac(cfg, env)
+
+
+def _ppo(cfg: Config, env: VecNormalize) -> PPO:
+    ppo = cfg.ppo
+    entropy = entropy_schedule(cfg)
+    assert entropy is not None
+    return PPO(
+        "MlpPolicy",
+        env,
+        learning_rate=schedule(ppo.learning_rate, ppo.learning_rate_end, ppo.lr_schedule),
+        n_steps=ppo.n_steps,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=clip_schedule(cfg),
+        ent_coef=entropy(1.0),
+        vf_coef=ppo.vf_coef,
+        max_grad_norm=ppo.max_grad_norm,
+        target_kl=ppo.target_kl,
+        policy_kwargs={
+            "net_arch": list(ppo.policy_kwargs.net_arch),
+            "activation_fn": ACTIVATIONS[ppo.policy_kwargs.activation_fn],
+            "log_std_init": ppo.policy_kwargs.log_std_init,
+        },
+        seed=cfg.seed,
+        device="cpu",
+    )
+
+
+def _sac(cfg: Config, env: VecNormalize) -> SAC:
+    sac = cfg.sac
+    ent_coef: Any = sac.ent_coef if isinstance(sac.ent_coef, str) else float(sac.ent_coef)
+    return SAC(
+        "MlpPolicy",
+        env,
+        learning_rate=schedule(sac.learning_rate, sac.learning_rate_end, sac.lr_schedule),
+        buffer_size=min(sac.buffer_size, max(cfg.curriculum.timesteps + cfg.sim.n_envs, cfg.sim.n_envs)),
+        learning_starts=sac.learning_starts,
+        batch_size=sac.batch_size,
+        tau=sac.tau,
+        gamma=sac.gamma,
+        train_freq=sac.train_freq,
+        gradient_steps=sac.gradient_steps,
+        ent_coef=ent_coef,
+        target_entropy=sac.target_entropy,
+        policy_kwargs={
+            "net_arch": list(sac.policy_kwargs.net_arch),
+            "activation_fn": ACTIVATIONS[sac.policy_kwargs.activation_fn],
+        },
+        seed=cfg.seed,
+        device="cpu",
+    )

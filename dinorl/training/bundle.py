@@ -1,0 +1,191 @@
+"""The bundle: one folder that holds everything of a stage at one moment. Arrays and JSON only, no pickles.
+
+    policy.npz  optimizer.npz  normalization.npz  random.npz  [replay.npz]      arrays
+    meta.json     counters, evaluation, versions, git sha, hash of the MJCF
+    config.yaml     the composed config
+
+It is written under another name and renamed, so it is there as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+import dinorl
+from dinorl.config import Config, ConfigError, build, to_container
+from dinorl.sim.model import mjcf_hash
+from dinorl.training.locate import META, numbered
+
+FORMAT = 1
+POLICY, OPTIMIZER, NORMALIZATION, RANDOM, REPLAY, CONFIG = (
+    "policy.npz", "optimizer.npz", "normalization.npz", "random.npz", "replay.npz", "config.yaml",
+)  # fmt: skip
+_PACKAGES = ("stable_baselines3", "torch", "mujoco", "gymnasium", "numpy", "hydra-core", "mlflow")
+_REPLAY_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def git_sha() -> str | None:
+    """Return the commit of the checkout that dinorl is run from, or None outside of one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def save(
+    folder: Path, model: BaseAlgorithm, env: VecNormalize, cfg: Config, evaluation: Mapping[str, Any], replay: bool
+) -> Path:
+    """Write a bundle; an older one in the same place is replaced only when the new one is complete.
+
+    Args:
+        folder: where to.
+        model, env: what to keep.
+        cfg: the composed config.
+        evaluation: metrics of the policy as it is now, empty if it was not evaluated.
+        replay: keep SAC's replay buffer too.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    building.mkdir()
+    try:
+        np.savez(building / POLICY, **_state_arrays(model.policy.state_dict()))
+        np.savez(building / OPTIMIZER, **_optimizer_arrays(model))
+        np.savez(building / NORMALIZATION, **_normalization_arrays(env))
+        np.savez(building / RANDOM, **_random_arrays())
+        if replay and isinstance(model, OffPolicyAlgorithm):
+            _save_replay(building / REPLAY, model)
+        OmegaConf.save(OmegaConf.create(to_container(cfg)), building / CONFIG)
+        meta = {
+            "format": FORMAT,
+            "species": cfg.species.name,
+            "stage": cfg.stage.name,
+            "algo": cfg.algo.name,
+            "seed": cfg.seed,
+            "timesteps": model.num_timesteps,
+            "updates": getattr(model, "_n_updates", 0),
+            "evaluation": dict(evaluation),
+            "mjcf_sha256": mjcf_hash(cfg.species),
+            "git_sha": git_sha(),
+            "versions": {name: version(name) for name in _PACKAGES}
+            | {"python": platform.python_version(), "dinorl": dinorl.__version__},
+        }
+        (building / META).write_text(json.dumps(meta, indent=2))
+        old = folder.parent / f".{folder.name}-old-{uuid.uuid4().hex[:8]}"
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(building, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def load_config(bundle: Path) -> Config:
+    """Return the config that a bundle was trained with."""
+    return build(OmegaConf.load(bundle / CONFIG))  # type: ignore[arg-type]
+
+
+def load_meta(bundle: Path) -> dict[str, Any]:
+    """Return what a bundle says of itself."""
+    meta: dict[str, Any] = json.loads((bundle / META).read_text())
+    return meta
+
+
+def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
+    """Put a bundle's policy weights and observation statistics into a model: the hand-over between stages.
+
+    Raises:
+        ConfigError: the bundle is of another animal, algorithm or network.
+    """
+    meta = load_meta(bundle)
+    with np.load(bundle / POLICY, allow_pickle=False) as arrays:
+        state = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    own = model.policy.state_dict()
+    for key, value in own.items():
+        if key not in state or state[key].shape != value.shape:
+            found = "nothing" if key not in state else tuple(state[key].shape)
+            raise ConfigError(
+                f"warm_start={bundle}: a policy of {meta['species']}/{meta['algo']} does not fit this stage: expected "
+                f"{key} of shape {tuple(value.shape)}, found {found}. Use the same species, algo and net_arch"
+            )
+    model.policy.load_state_dict(state)
+    with np.load(bundle / NORMALIZATION, allow_pickle=False) as arrays:
+        env.obs_rms.mean, env.obs_rms.var = arrays["obs_mean"], arrays["obs_var"]  # type: ignore[union-attr]
+        env.obs_rms.count = float(arrays["obs_count"])  # type: ignore[union-attr]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` numbered bundles of a ``bundle`` folder."""
+    for old in numbered(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def _state_arrays(state: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {key: value.detach().cpu().numpy() for key, value in state.items()}
+
+
+def _optimizers(model: BaseAlgorithm) -> dict[str, torch.optim.Optimizer]:
+    if not isinstance(model, OffPolicyAlgorithm):
+        return {"policy": model.policy.optimizer}
+    found = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
+    if model.ent_coef_optimizer is not None:
+        found["ent_coef"] = model.ent_coef_optimizer
+    return found
+
+
+def _optimizer_arrays(model: BaseAlgorithm) -> dict[str, np.ndarray]:
+    arrays = {
+        f"{name}/{index}/{key}": np.asarray(value)
+        for name, optimizer in _optimizers(model).items()
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    log_ent_coef = getattr(model, "log_ent_coef", None)
+    if log_ent_coef is not None:
+        arrays["log_ent_coef"] = log_ent_coef.detach().numpy()
+    return arrays
+
+
+def _normalization_arrays(env: VecNormalize) -> dict[str, np.ndarray]:
+    return {
+        f"{name}_{key}": np.asarray(getattr(rms, key))
+        for name, rms in (("obs", env.obs_rms), ("reward", env.ret_rms))
+        for key in ("mean", "var", "count")
+    } | {"discounted_returns": env.returns}
+
+
+def _random_arrays() -> dict[str, np.ndarray]:
+    _, keys, *rest = np.random.get_state()
+    _, internal, _ = random.getstate()
+    return {
+        "torch": torch.get_rng_state().numpy(),
+        "numpy_keys": np.asarray(keys),
+        "numpy_rest": np.asarray(rest, dtype=np.float64),
+        "python": np.asarray(internal, dtype=np.uint64),
+    }
+
+
+def _save_replay(path: Path, model: OffPolicyAlgorithm) -> None:
+    buffer: Any = model.replay_buffer
+    filled = buffer.buffer_size if buffer.full else buffer.pos
+    arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY_FIELDS}
+    np.savez(path, pos=np.asarray(buffer.pos), full=np.asarray(buffer.full), **arrays)

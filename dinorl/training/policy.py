@@ -1,0 +1,29 @@
+"""A bundle's policy, ready to act: (n, obs) observations in, (n, actuators) actions out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.evaluation.evaluator import Policy
+from dinorl.training import bundle
+from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, make_model
+
+
+def load_player(source: Path) -> Policy:
+    """Return the deterministic policy of a bundle, its observation statistics included and frozen."""
+    cfg = bundle.load_config(source)
+    small = replace(cfg, sim=replace(cfg.sim, n_envs=1), ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps), sac=replace(cfg.sac, buffer_size=1))
+    env = VecNormalize(DinoVecEnv(small), training=False, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+    model = make_model(small, env)
+    bundle.load_policy(source, model, env)
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        action, _ = model.predict(env.normalize_obs(observation), deterministic=True)  # type: ignore[arg-type]
+        return action
+
+    return act

@@ -1,0 +1,95 @@
+"""One stage: train until the gate is passed or the budget is spent, evaluate on the way, leave a bundle."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import Config
+from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.tracking import Tracker
+from dinorl.training import bundle
+from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, gamma, make_model, replay_ratio
+from dinorl.training.callback import StageCallback, TrackerOutput
+from dinorl.training.film import film
+from dinorl.training.gate import MIN_EPISODES
+from dinorl.training.locate import resolve
+
+log = logging.getLogger(__name__)
+
+# Training animals are seeded from here on, far from any evaluation seed: cfg.seed 0, 1, … have a block of seeds each.
+TRAINING_SEEDS = 1 << 40
+SEEDS_PER_RUN = 1 << 20
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to."""
+
+    gate: str  # passed | not proven | advanced_on_budget | stopped_on_budget
+    timesteps: int
+    seconds: float
+    bundle: Path  # the best evaluated
+    evaluation: dict[str, float] = field(default_factory=dict)  # of that bundle
+
+
+def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
+    """Train the stage of a composed config.
+
+    Args:
+        cfg: the composed config; ``cfg.warm_start`` names the bundle that hands over, if any.
+        run_dir: where ``bundle/``, ``eval.csv`` and ``video.mp4`` go.
+        tracker: where metrics go.
+
+    Raises:
+        ConfigError: the bundle to start from does not fit.
+    """
+    begun = time.perf_counter()
+    threads = cfg.sim.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    raw = DinoVecEnv(cfg, stagger=True)
+    raw.batch.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)
+    env = VecNormalize(raw, gamma=gamma(cfg), clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+    model = make_model(cfg, env)
+    if cfg.warm_start is not None:
+        source = resolve(cfg.warm_start)
+        bundle.load_policy(source, model, env)
+        tracker.say(f"starts from {source}")
+    _announce(cfg, raw, tracker)
+
+    callback = StageCallback(cfg, run_dir, tracker, raw, env)
+    model.set_logger(Logger(folder=None, output_formats=[TrackerOutput(tracker)]))
+    model.learn(total_timesteps=cfg.curriculum.timesteps, callback=callback)
+    callback.finish()
+
+    best = resolve(run_dir / "bundle" / "best")
+    verdict = callback.verdict()
+    seconds = time.perf_counter() - begun
+    callback.report_time(seconds)
+    tracker.log_artifact(run_dir / "eval.csv")
+    tracker.log_artifact(best, "bundle")
+    if cfg.eval.video_seconds > 0.0:
+        try:
+            tracker.log_artifact(film(best, run_dir / "video.mp4", cfg.eval.video_seconds))
+        except RuntimeError as error:  # no OpenGL: the stage is worth no less
+            log.warning("no film: %s", error)
+            tracker.say(f"no film: {error}")
+    raw.close()
+    return StageResult(verdict, model.num_timesteps, seconds, best, callback.best_evaluation)
+
+
+def _announce(cfg: Config, env: DinoVecEnv, tracker: Tracker) -> None:
+    terms = ", ".join(f"{name} {weight:g}" for name, weight in env.batch.task.active().items())
+    tracker.say(f"{env.num_envs} animals, {cfg.curriculum.timesteps:,} steps; rewards: {terms}")
+    if cfg.algo.name == "sac":
+        tracker.say(f"replay ratio {replay_ratio(cfg):g} gradient steps per environment step")
+        tracker.log_metrics({"time/replay_ratio": replay_ratio(cfg)}, 0)
+    if cfg.eval.episodes < MIN_EPISODES:
+        tracker.say(f"eval.episodes={cfg.eval.episodes}: with fewer than {MIN_EPISODES} nothing is proven")

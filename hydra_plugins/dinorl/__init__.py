@@ -1,0 +1,1 @@
+"""Hydra finds plugins in the ``hydra_plugins`` namespace alone."""
