@@ -53,16 +53,18 @@ def _view(source: Path, seed: int | None) -> None:
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)
     observation = batch.reset()
-    model, data = batch.animal.model, batch.sim.data(0)
+    model = batch.animal.drawn
+    data = mujoco.MjData(model)
+    batch.sim.show(0, data)
+    mujoco.mj_forward(model, data)
     with mujoco.viewer.launch_passive(model, data) as viewer:
         viewer.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
         viewer.cam.trackbodyid = model.body("trunk").id
         while viewer.is_running():
             begun = time.perf_counter()
             observation = batch.step(policy(observation)).observation
-            now = batch.sim.data(0)
             with viewer.lock():
-                data.qpos[:], data.qvel[:], data.mocap_pos[:] = now.qpos, now.qvel, now.mocap_pos
+                batch.sim.show(0, data)
                 mujoco.mj_forward(model, data)
             viewer.sync()
             time.sleep(max(0.0, batch.animal.control_timestep - (time.perf_counter() - begun)))

@@ -22,6 +22,12 @@ from dinorl.tasks import episode
 from dinorl.tasks.observation import pieces
 
 
+def control(animal: Animal, action: np.ndarray) -> np.ndarray:
+    """Return the servo targets, rad, of actions in [-1, 1]: 0 is the home pose, -1 and 1 are each joint's limits."""
+    span = np.where(action > 0.0, animal.ctrl_high - animal.home_ctrl, animal.home_ctrl - animal.ctrl_low)
+    return animal.home_ctrl + action * span
+
+
 class PlainEnv(gym.Env):
     """One animal at the stage of a composed config; random numbers come from ``np_random``."""
 
@@ -41,8 +47,8 @@ class PlainEnv(gym.Env):
         self._home = self.model.key("home").id
         layout = self.animal.layout
         self._feet = len(layout.foot_touch)
-        size = sum(p.size for p in pieces(self.model.nu, self._feet, len(layout.effector_pos)))
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self._width = sum(p.size for p in pieces(self.model.nu, self._feet, len(layout.effector_pos)))
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self._width,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.model.nu,), np.float32)
         self.memory: PlainMemory
 
@@ -68,7 +74,6 @@ class PlainEnv(gym.Env):
         mujoco.mj_resetDataKeyframe(self.model, self.data, self._home)
         self.data.qpos[:], self.data.qvel[:] = qpos, qvel
         self.data.mocap_pos[self.animal.target_mocap] = target
-        self._task.body  # noqa: B018
         self.memory = PlainMemory(
             start=(0.0, 0.0),
             target_distance=0.0,
@@ -79,5 +84,51 @@ class PlainEnv(gym.Env):
             alternation=[0.0] * len(self._task.body.foot_pairs),
         )
         s = self._look()
-        self.memory.start, self.memory.target_distance = s.position[:2], s.target_distance
+        self.memory.start, self.memory.target_distance = s.position, s.target_distance
         return self._observation(s)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Advance one control step."""
+        animal, data, env, memory, task = self.animal, self.data, self.cfg.env, self.memory, self._task
+        action = np.clip(action, -1.0, 1.0).astype(np.float64)
+        data.ctrl[:] = control(animal, action)
+        if env.push_interval and self.np_random.random() < animal.control_timestep / env.push_interval:
+            angle = self.np_random.uniform(0.0, 2.0 * math.pi)
+            data.qvel[:2] += env.push_speed * math.cos(angle), env.push_speed * math.sin(angle)
+        for readings in self._substeps:
+            mujoco.mj_step(self.model, data)
+            readings[:] = data.sensordata
+        memory.steps += 1
+        memory.phase = (memory.phase + env.gait_clock_frequency * animal.control_timestep) % 1.0
+        s = plain_task.measure(task.body, self._columns, memory, self._substeps, action)
+        plain_task.take_turns(task.body, memory, s.stance)
+
+        fell = plain_task.fallen(s, env)
+        success = s.event_distance <= task.knobs.event_threshold
+        reward = sum(weight * term(s, task.knobs) for weight, term in self._paid) + env.fall_penalty * fell
+        memory.action, memory.target_distance = action, s.target_distance
+        terminated = fell or (success and task.ends_with_event)
+        truncated = memory.steps >= env.max_episode_steps and not terminated
+        if not task.ends_with_event and s.target_distance < episode.TARGET_REACHED and not (terminated or truncated):
+            data.mocap_pos[animal.target_mocap] = self.draw_target(s.position, s.heading)
+            seen = self._look()
+            seen.stance, memory.target_distance = s.stance, seen.target_distance
+            s = seen
+        return self._observation(s), reward, terminated, truncated, {"is_success": success}
+
+    def draw_target(self, position: tuple[float, ...], heading: tuple[float, ...]) -> np.ndarray:
+        """Return a new target's (3,) position ahead of the animal."""
+        return self._task.targets(np.array([position]), np.array([heading]), self.np_random.random((1, 3)))[0]
+
+    def _look(self) -> PlainSignals:
+        """Measure the animal as it is now, without a step behind it."""
+        mujoco.mj_forward(self.model, self.data)
+        return plain_task.measure(
+            self._task.body, self._columns, self.memory, self.data.sensordata[None].copy(), self.memory.action
+        )
+
+    def _observation(self, s: PlainSignals) -> np.ndarray:
+        body = self._task.body
+        out = np.empty(self._width, np.float32)
+        plain_task.observe(s, self.data.qpos[body.joint_qpos] - body.home_joints, self.data.qvel[body.joint_qvel], out)
+        return out

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dinorl.config import EnvConfig
 from dinorl.tasks import observation, terms
 from dinorl.tasks.signals import ALTERNATION_MEMORY, DEBOUNCE_STEPS, Body
 from dinorl.tasks.terms import Knobs
@@ -37,7 +38,8 @@ class PlainMemory:
 class PlainSignals:
     """One control step of the animal, measured; see :class:`dinorl.tasks.signals.Signals`."""
 
-    position: Vector
+    height: float
+    position: tuple[float, float]
     heading: tuple[float, float]
     up_b: Vector
     pitch: float
@@ -103,9 +105,9 @@ def measure(
     reach = substeps[:, at.target_distance]
     stance = (substeps[:, at.foot_touch] > body.load_threshold).mean(axis=0).tolist()
     power = np.abs(substeps[:, at.servo_force] * substeps[:, at.servo_velocity]).sum() / len(substeps)
-    _take_turns(body, memory, stance)
     return PlainSignals(
-        position=(x, y, z),
+        height=z,
+        position=(x, y),
         heading=(cos, sin),
         up_b=(x2, up_y, z2),
         pitch=math.asin(min(max(-x2, -1.0), 1.0)),
@@ -131,8 +133,8 @@ def measure(
     )
 
 
-def _take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
-    """Update how evenly the feet of each pair take turns, and how long each foot has been in the air."""
+def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
+    """Update in ``memory`` how evenly the feet of each pair take turns, and how long each foot has been in the air."""
     down = [share > 0.0 and air >= DEBOUNCE_STEPS for share, air in zip(stance, memory.airborne, strict=True)]
     for pair, (left, right) in enumerate(body.foot_pairs):
         last, share = memory.last_touchdown[pair], memory.alternation[pair]
@@ -150,13 +152,24 @@ def _take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
     memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(stance, memory.airborne, strict=True)]
 
 
+def fallen(s: PlainSignals, env: EnvConfig) -> bool:
+    """Return whether the animal is down, as :func:`dinorl.tasks.episode.fallen` says of a batch."""
+    low, high = env.healthy_z_range
+    nosedive = env.nosedive_termination_threshold
+    return (
+        not low <= s.height <= high
+        or s.tilt > env.max_tilt_angle
+        or (nosedive is not None and s.pitch - env.natural_pitch > nosedive)
+    )
+
+
 def observe(s: PlainSignals, joint_position: np.ndarray, joint_velocity: np.ndarray, out: np.ndarray) -> None:
     """Write the observation into ``out``, in the order of :func:`dinorl.tasks.observation.pieces`."""
     n, feet = len(s.action), len(s.stance)
     phase = 2.0 * math.pi * s.phase
     away = max(s.target_distance, 1e-6)
     far, near = observation.TARGET_FAR, observation.EFFECTOR_FAR
-    out[:10] = (s.position[2], *s.up_b, *s.trunk_velocity_h, *s.angular_velocity_h)
+    out[:10] = (s.height, *s.up_b, *s.trunk_velocity_h, *s.angular_velocity_h)
     out[10 : 10 + n] = joint_position
     out[10 + n : 10 + 2 * n] = joint_velocity * observation.JOINT_VELOCITY_SCALE
     out[10 + 2 * n : 10 + 3 * n] = s.action
@@ -219,11 +232,11 @@ TERMS: dict[str, PlainTerm] = {
     "heading_weight": lambda s, k: s.target_h[0] / max(s.target_distance, 1e-6) - 1.0,
     "posture_weight": _posture,
     "nosedive_weight": lambda s, k: -_clip(s.pitch - k.natural_pitch, 0.0, 2.0),
-    "height_weight": lambda s, k: _bell(s.position[2] - k.home_height, terms.HEIGHT_WIDTH * k.home_height),
+    "height_weight": lambda s, k: _bell(s.height - k.home_height, terms.HEIGHT_WIDTH * k.home_height),
     "foot_contact_weight": lambda s, k: _mean(s.stance),
     "drift_penalty_weight": lambda s, k: -min(s.drift, 5.0),
-    "speed_penalty_weight": lambda s, k: -_clip(
-        math.hypot(s.velocity_h[0], s.velocity_h[1]) - k.speed_penalty_threshold, 0.0, 10.0
+    "speed_penalty_weight": lambda s, k: (
+        -_clip(math.hypot(s.velocity_h[0], s.velocity_h[1]) - k.speed_penalty_threshold, 0.0, 10.0)
     ),
     "spin_penalty_weight": lambda s, k: -min(abs(s.angular_velocity_h[2]), 10.0),
     "tail_stability_weight": lambda s, k: -min(s.tail_rate, 10.0),
@@ -232,9 +245,7 @@ TERMS: dict[str, PlainTerm] = {
     "gait_clock_weight": _gait_clock,
     "smoothness_weight": lambda s, k: -float(s.action_change @ s.action_change) / len(s.action_change),
     "energy_penalty_weight": lambda s, k: -min(s.power / k.weight_newton, 100.0),
-    "idle_penalty_weight": lambda s, k: (
-        _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0
-    ),
+    "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,
 }
 EVENT_TERMS: dict[str, PlainTerm] = {
     "bonus": lambda s, k: float(s.event_distance <= k.event_threshold),

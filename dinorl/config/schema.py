@@ -210,9 +210,7 @@ class Config:
 
 @lru_cache
 def _env_type(species: str, keys: tuple[tuple[str, str], ...]) -> type[EnvConfig]:
-    return make_dataclass(
-        f"EnvConfig_{species}", [(key, EVENT_ROLES[role]) for role, key in keys], bases=(EnvConfig,), module=__name__
-    )
+    return make_dataclass(f"EnvConfig_{species}", [(key, EVENT_ROLES[role]) for role, key in keys], bases=(EnvConfig,))
 
 
 def env_config_type(species: SpeciesConfig) -> type[EnvConfig]:

@@ -234,6 +234,8 @@ def _convert_node(value: Any, kind: type, key: str) -> Any:
 
 def _convert_env(value: dict[str, Any], species: SpeciesConfig) -> EnvConfig:
     kind = env_config_type(species)
+    if not isinstance(value, dict):
+        raise wrong_value("env", value, "a node with keys such as env.alive_bonus")
     fields = {field.name for field in dataclasses.fields(kind)}
     for name in value:
         if name not in fields:
@@ -246,7 +248,7 @@ def foreign_env_key(key: str, species: str) -> ConfigError | None:
     """Return the error of an env key that belongs to another animal's event, or None if it belongs to none."""
     events = {path.stem: OmegaConf.load(path).species for path in sorted(conf_dir().glob("species/*.yaml"))}
     name = key.removeprefix("env.")
-    owners = [s for s in events.values() if name in s.event.keys.values()]
+    owners = [s for s in events.values() if name in s.event["keys"].values()]
     if not owners or species not in events or any(s.name == species for s in owners):
         return None
     role = next(role for role, own in owners[0].event["keys"].items() if own == name)

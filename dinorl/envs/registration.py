@@ -1,7 +1,4 @@
-"""Registers ``dinorl/<Animal>-<Stage>-v0`` with Gymnasium for every species that has a file in ``conf/species``.
-
-Loaded by ``import dinorl`` and, as an entry point, by ``import gymnasium`` itself.
-"""
+"""Registers ``dinorl/<Animal>-<Stage>-v0`` with Gymnasium for every species that has a file in ``conf/species``."""
 
 from __future__ import annotations
 

@@ -28,8 +28,10 @@ class Camera:
     def __init__(self, batch: BatchEnv, width: int = WIDTH, height: int = HEIGHT, camera: str = "track") -> None:
         self._batch = batch
         self._camera = camera
+        self._model = batch.animal.drawn
+        self._data = mujoco.MjData(self._model)
         try:
-            self._renderer = mujoco.Renderer(batch.animal.model, height, width)
+            self._renderer = mujoco.Renderer(self._model, height, width)
         except Exception as error:  # whatever the missing driver raises
             raise RuntimeError(
                 f"cannot draw: {error}. Without a screen, install an EGL driver (Debian: apt-get install libegl1 "
@@ -38,9 +40,11 @@ class Camera:
 
     def picture(self, index: int) -> np.ndarray:
         """Return animal ``index`` as (height, width, 3) uint8."""
-        data = self._batch.sim.data(index)
-        mujoco.mj_forward(self._batch.animal.model, data)
-        self._renderer.update_scene(data, self._camera)
+        self._batch.sim.show(index, self._data)
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        self._renderer.update_scene(self._data, self._camera)
         return self._renderer.render()
 
     def close(self) -> None:

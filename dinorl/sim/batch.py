@@ -71,6 +71,7 @@ class Simulation:
         self._batch.forward(ids)
         self.sensors[ids] = self._sensordata[ids]
 
-    def data(self, index: int) -> mujoco.MjData:
-        """Return a copy of one simulation's MjData, for rendering."""
-        return self._batch.get_data(index)
+    def show(self, index: int, data: mujoco.MjData) -> None:
+        """Put one simulation's state into an MjData of the same animal, of the model that is drawn."""
+        data.qpos[:], data.qvel[:] = self.qpos[index], self.qvel[index]
+        data.mocap_pos[self.animal.target_mocap] = self.target[index]

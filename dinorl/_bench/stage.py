@@ -1,0 +1,67 @@
+"""One real stage, as a person starts it: how soon it trains, and what its time goes into besides training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import dinorl
+
+# What a stage logs of itself, by its name in the report.
+METRICS = {
+    "startup_s": "time/startup_s",
+    "evaluation_share": "time/evaluation_share",
+    "tracking_share": "time/tracking_share",
+}
+
+
+def run_command(arguments: list[str], folder: Path) -> None:
+    """Run ``python -m dinorl`` in a folder.
+
+    Raises:
+        RuntimeError: it failed; the message has the end of what it printed.
+    """
+    root = str(Path(dinorl.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "dinorl", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"python -m dinorl {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
+
+
+def stage_metrics(species: str, timesteps: int) -> dict[str, float]:
+    """Train the locomotion stage with the default recipe and return what it logged of its time.
+
+    Args:
+        species: which animal.
+        timesteps: the stage's budget; everything else is as configured, evaluations and tracking included.
+    """
+    stage = [f"species={species}", "stage=locomotion", "algo=ppo"]
+    with tempfile.TemporaryDirectory() as folder:
+        # a first, tiny run, so that the store is there and the files are in the machine's cache
+        run_command([*stage, "curriculum.timesteps=1", "eval.episodes=1", "eval.video_seconds=0"], Path(folder))
+        run_command([*stage, f"curriculum.timesteps={timesteps}"], Path(folder))
+        return _logged(f"sqlite:///{folder}/outputs/mlflow.db")
+
+
+def _logged(uri: str) -> dict[str, float]:
+    """Return the metrics of the stage that was run last."""
+    from mlflow import MlflowClient  # takes seconds to import
+
+    client = MlflowClient(uri)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(experiments, filter_string="tags.stage = 'locomotion'", order_by=["start_time DESC"])
+    metrics = runs[0].data.metrics
+    if missing := [key for key in METRICS.values() if key not in metrics]:
+        raise RuntimeError(f"the stage logged no {', '.join(missing)}; found {', '.join(sorted(metrics))}")
+    return {name: metrics[key] for name, key in METRICS.items()}

@@ -1,0 +1,80 @@
+"""End-to-end training speed: our defaults, and PPO with the settings that others use for such animals."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from dinorl._bench.environment import PLAIN_ENVIRONMENTS, Contender
+from dinorl._bench.plain_env import PlainEnv
+from dinorl.config import Config
+from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, gamma, make_model
+
+# The reference: Stable-Baselines3's PPO as the nearest public project sets it for animals like these.
+REFERENCE = {
+    "n_steps": 2048,
+    "batch_size": 128,
+    "n_epochs": 10,
+    "policy_kwargs": {"net_arch": [512, 256]},
+}
+
+
+class TrainingContender:
+    """Trains a model; a run is as many whole rollouts with their updates as fit, at least one.
+
+    Args:
+        model: to be trained.
+        warm_up: environment steps to train before anything is measured.
+    """
+
+    def __init__(self, model: BaseAlgorithm, warm_up: int) -> None:
+        self._model = model
+        # one rollout: the least that learn() does
+        self._least = model.n_steps * model.n_envs if isinstance(model, PPO) else 10 * model.n_envs
+        self._learn(max(warm_up, 1))
+
+    def run(self, seconds: float) -> float:
+        """Train for about so long and return environment steps per second."""
+        begun, before = time.perf_counter(), self._model.num_timesteps
+        while (elapsed := time.perf_counter() - begun) < seconds or self._model.num_timesteps == before:
+            self._learn(self._least)
+        return (self._model.num_timesteps - before) / elapsed
+
+    def _learn(self, timesteps: int) -> None:
+        self._model.learn(timesteps, reset_num_timesteps=False)
+
+    def close(self) -> None:
+        """End the environment."""
+        env = self._model.get_env()
+        assert env is not None
+        env.close()
+
+
+def _normalized(cfg: Config, env: DinoVecEnv | DummyVecEnv) -> VecNormalize:
+    return VecNormalize(env, gamma=gamma(cfg), clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+
+
+def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
+    """Return what is compared, by its name in the report.
+
+    Args:
+        cfg: composed for PPO.
+        sac: the same for SAC.
+    """
+    torch.set_num_threads(cfg.sim.threads or os.cpu_count() or 1)
+    plain = DummyVecEnv([partial(PlainEnv, cfg)] * PLAIN_ENVIRONMENTS)
+    reference = PPO("MlpPolicy", _normalized(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
+    return {
+        "ppo": TrainingContender(make_model(cfg, _normalized(cfg, DinoVecEnv(cfg, stagger=True))), 1),
+        "ppo_reference": TrainingContender(reference, 1),
+        "sac": TrainingContender(
+            make_model(sac, _normalized(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
+        ),
+    }

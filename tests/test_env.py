@@ -1,0 +1,216 @@
+"""The batch and its views for Gymnasium and Stable-Baselines3."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import compose
+from dinorl.envs.batch import BatchEnv
+from dinorl.envs.registration import environment_ids
+from dinorl.envs.vec_env import DinoVecEnv
+
+IDS = sorted(environment_ids())
+
+
+def actions(n: int, size: int, steps: int, scale: float = 0.5) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-scale, scale, (steps, n, size))
+
+
+def test_the_nine_ids_are_registered() -> None:
+    assert {
+        f"dinorl/{animal}-{stage}-v0"
+        for animal, third in (("TRex", "Bite"), ("Velociraptor", "Strike"), ("Brachiosaurus", "FoodReach"))
+        for stage in ("Balance", "Locomotion", third)
+    } == set(IDS) and set(IDS) <= set(gym.registry)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_gymnasium_and_sb3_find_nothing_to_complain_about(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*(minimum|maximum) value is -?infinity.*")
+        env = gym.make(name, render_mode="rgb_array")
+        gymnasium_check_env(env.unwrapped)
+        sb3_check_env(env.unwrapped)
+        env.close()
+
+
+@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+def test_a_picture_shows_the_animal(species: str) -> None:
+    env = gym.make(next(i for i, (s, stage) in environment_ids().items() if (s, stage) == (species, "balance")), render_mode="rgb_array")
+    env.reset(seed=0)
+    picture = env.render()
+    assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8
+    middle = picture[120:360, 160:480].astype(float)
+    assert middle.std() > 10.0  # more than an empty sky
+    env.close()
+
+
+def test_an_episode_is_the_same_whatever_the_batch_and_the_threads() -> None:
+    cfg = compose(["species=trex", "stage=balance"])
+    runs = []
+    for n, threads in ((1, 1), (5, 2), (64, 2)):
+        env = BatchEnv(replace(cfg, sim=replace(cfg.sim, threads=threads)), n)
+        env.seed(7)
+        first = env.reset()[0].copy()
+        plan = actions(1, env.action_space.shape[0], 120)
+        steps = [env.step(np.repeat(a, n, axis=0)) for a in plan]
+        runs.append((first, np.array([s.observation[0] for s in steps]), np.array([s.reward[0] for s in steps])))
+    for first, observations, rewards in runs[1:]:
+        np.testing.assert_array_equal(first, runs[0][0])
+        np.testing.assert_array_equal(observations, runs[0][1])
+        np.testing.assert_array_equal(rewards, runs[0][2])
+
+
+def test_animals_of_a_batch_are_the_seeds_that_follow() -> None:
+    cfg = compose(["species=velociraptor", "stage=locomotion"])
+    batch, single = BatchEnv(cfg, 4), BatchEnv(cfg, 1)
+    batch.seed(10)
+    single.seed(12)
+    np.testing.assert_array_equal(batch.reset()[2], single.reset()[0])
+
+
+def test_a_second_episode_differs_from_the_first_and_can_be_had_again() -> None:
+    env = gym.make("dinorl/TRex-Balance-v0")
+    first, _ = env.reset(seed=3)
+    second, _ = env.reset()
+    assert not np.array_equal(first, second)
+    again, _ = env.reset(seed=3)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(second, env.reset()[0])
+
+
+def test_nothing_of_the_world_is_seen() -> None:
+    """The same animal, moved and turned in the world, sees the same.
+
+    Turned by a right angle: MuJoCo's friction pyramids have their sides along the world's axes.
+    """
+    cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0", "env.reset_noise_scale=0.0"])
+    seen = []
+    for yaw, shift in ((0.0, (0.0, 0.0)), (np.pi / 2, (30.0, -7.0))):
+        env = BatchEnv(cfg, 1)
+        env.reset()
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        env.sim.qpos[0, :2] = shift
+        env.sim.qpos[0, 3:7] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        env.sim.target[0, :2] = [shift[0] + cos * 8 - sin, shift[1] + sin * 8 + cos]
+        env.sim.refresh(np.array([0]))
+        env.memory.phase[:] = 0.0
+        env.memory.start_w[:] = shift
+        seen.append([env.step(a).observation[0] for a in actions(1, env.action_space.shape[0], 15)])
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
+
+
+def test_time_limit_is_a_truncation_and_a_fall_is_not() -> None:
+    cfg = compose(["species=trex", "stage=balance", "env.max_episode_steps=30", "env.push_speed=0.0"])
+    env = DinoVecEnv(cfg, n=2)
+    env.seed(1)
+    env.reset()
+    zero = np.zeros((2, env.action_space.shape[0]))
+    for _ in range(30):
+        observation, _, dones, infos = env.step(zero)
+    assert dones.all()
+    for i, info in enumerate(infos):
+        assert info["TimeLimit.truncated"] and info["episode"]["l"] == 30
+        assert not np.array_equal(info["terminal_observation"], observation[i])
+        total = sum(info["reward_terms"].values())
+        assert total == pytest.approx(info["episode"]["r"], rel=1e-9)
+    env.batch.sim.qpos[0, 2] = 0.2
+    _, _, dones, infos = env.step(zero)
+    assert dones.tolist() == [True, False]
+    assert not infos[0]["TimeLimit.truncated"]
+    assert "fall_penalty" in infos[0]["reward_terms"] and infos[0]["reward_terms"]["fall_penalty"] < 0
+
+
+def test_an_animal_that_diverges_is_reset_alone_and_the_others_never_notice() -> None:
+    cfg = compose(["species=trex", "stage=balance"])
+    broken, whole = (BatchEnv(cfg, 4) for _ in range(2))
+    plan = actions(4, broken.action_space.shape[0], 30, 0.2)
+    for env in (broken, whole):
+        env.seed(0)
+        env.reset()
+    for k, action in enumerate(plan):
+        if k == 10:
+            broken.sim.qvel[2] = 1e12
+        one, other = broken.step(action), whole.step(action)
+        assert np.isfinite(one.observation).all() and np.isfinite(one.reward).all()
+        np.testing.assert_array_equal(one.observation[[0, 1, 3]], other.observation[[0, 1, 3]])
+        if k == 10:
+            assert one.terminated.tolist() == [False, False, True, False]
+            assert one.episodes.diverged.tolist() == [True]
+    assert broken.diverged == 1 and whole.diverged == 0
+
+
+def test_first_episodes_are_staggered_in_training_alone() -> None:
+    cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0", "env.max_episode_steps=40"])
+    lengths = []
+    for stagger in (True, False):
+        env = BatchEnv(cfg, 32, stagger=stagger)
+        env.reset()
+        ended: list[int] = []
+        for _ in range(40):
+            ended += env.step(np.zeros((32, env.action_space.shape[0]))).episodes.lengths.tolist()
+        lengths.append(ended[:32])
+    assert len(set(lengths[0])) > 10 and set(lengths[1]) == {40}
+
+
+def test_the_vector_env_gives_final_observations_the_way_gymnasium_does() -> None:
+    envs = gym.make_vec("dinorl/TRex-Balance-v0", num_envs=3)
+    observation, _ = envs.reset(seed=0)
+    assert observation.shape == envs.observation_space.shape
+    envs.unwrapped.batch.sim.qpos[1, 2] = 0.2
+    observation, _, terminated, truncated, info = envs.step(np.zeros(envs.action_space.shape))
+    assert terminated.tolist() == [False, True, False] and not truncated.any()
+    assert info["_final_obs"].tolist() == [False, True, False]
+    assert info["final_obs"][1].shape == observation[1].shape
+    assert not np.array_equal(info["final_obs"][1], observation[1])
+    wrapped = gym.wrappers.vector.RecordEpisodeStatistics(envs)
+    wrapped.reset(seed=0)
+    envs.unwrapped.batch.sim.qpos[2, 2] = 0.2
+    info = wrapped.step(np.zeros(envs.action_space.shape))[-1]
+    assert info["_episode"].tolist() == [False, False, True]
+
+
+def test_vecnormalize_and_the_usual_sb3_calls_work() -> None:
+    env = VecNormalize(DinoVecEnv(compose(["species=trex", "stage=balance"]), n=4))
+    observation = env.reset()
+    assert observation.shape == (4, *env.observation_space.shape)
+    assert env.get_attr("render_mode") == [None] * 4
+    assert env.env_is_wrapped(gym.Wrapper) == [False] * 4
+
+
+def test_action_zero_is_home_and_plus_minus_one_are_the_limits() -> None:
+    for species in ("velociraptor", "trex", "brachiosaurus"):
+        env = BatchEnv(compose([f"species={species}", "stage=balance"]), 3)
+        env.reset()
+        size = env.action_space.shape[0]
+        env.step(np.array([np.zeros(size), np.ones(size), -np.ones(size)]), autoreset=False)
+        ctrl = env.sim._ctrl
+        model = env.animal.model
+        np.testing.assert_allclose(ctrl[0], model.key("home").ctrl)
+        np.testing.assert_allclose(ctrl[1], model.actuator_ctrlrange[:, 1])
+        np.testing.assert_allclose(ctrl[2], model.actuator_ctrlrange[:, 0])
+
+
+@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+def test_models_keep_the_contract(species: str) -> None:
+    env = BatchEnv(compose([f"species={species}", "stage=balance", "env.push_speed=0.0"]), 8)
+    model = env.animal.model
+    assert model.opt.jacobian == mujoco.mjtJacobian.mjJAC_DENSE  # mujoco 4.0.0 mis-solves sparse ones (#3767)
+    assert env.animal.mass == pytest.approx({"velociraptor": 13.5, "trex": 85.0, "brachiosaurus": 175.0}[species], rel=0.01)
+    env.reset()
+    for _ in range(150):
+        step = env.step(np.zeros((8, model.nu)))
+        assert not step.terminated.any()
+    load = env.sim.sensors[:, env.animal.layout.foot_touch].sum(axis=1)
+    np.testing.assert_allclose(load, env.animal.weight, rtol=0.03)
+    assert np.degrees(np.abs(env.signals.pitch).max()) < 6.0
