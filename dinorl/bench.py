@@ -83,7 +83,7 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     train = median_rates(training_contenders(cfg, sac), 1 if quick else 3, seconds)
     say(f"{species}: a stage")
     wanted = (5.0 if quick else 75.0) * train["ppo_steps_per_s"]
-    return {"env": env, "train": train} | stage_metrics(species, min(cfg.curriculum.timesteps, round(wanted)))
+    return {"env": env, "train": train} | stage_metrics(cfg, min(cfg.curriculum.timesteps, round(wanted)))
 
 
 def table(results: dict[str, dict[str, Any]]) -> Table:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import dinorl
+from dinorl.config import Config
 
 # What a stage logs of itself, by its name in the report.
 METRICS = {
@@ -39,28 +40,31 @@ def run_command(arguments: list[str], folder: Path) -> None:
         raise RuntimeError(f"python -m dinorl {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
 
 
-def stage_metrics(species: str, timesteps: int) -> dict[str, float]:
-    """Train the locomotion stage with the default recipe and return what it logged of its time.
+def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
+    """Train one stage from the command line and return what it logged of its time.
 
     Args:
-        species: which animal.
-        timesteps: the stage's budget; everything else is as configured, evaluations and tracking included.
+        cfg: says which species, stage and algorithm; their defaults apply, evaluations and tracking included.
+        timesteps: the stage's budget.
     """
-    stage = [f"species={species}", "stage=locomotion", "algo=ppo"]
+    stage = [f"species={cfg.species.name}", f"stage={cfg.stage.name}", f"algo={cfg.algo.name}"]
+    rollout = cfg.ppo.n_steps * cfg.sim.n_envs
     with tempfile.TemporaryDirectory() as folder:
         # a first, tiny run, so that the store is there and the files are in the machine's cache
-        run_command([*stage, "curriculum.timesteps=1", "eval.episodes=1", "eval.video_seconds=0"], Path(folder))
+        run_command(
+            [*stage, f"curriculum.timesteps={rollout}", "eval.episodes=1", "eval.video_seconds=0"], Path(folder)
+        )
         run_command([*stage, f"curriculum.timesteps={timesteps}"], Path(folder))
-        return _logged(f"sqlite:///{folder}/outputs/mlflow.db")
+        return _logged(f"sqlite:///{folder}/outputs/mlflow.db", cfg.stage.name)
 
 
-def _logged(uri: str) -> dict[str, float]:
+def _logged(uri: str, stage: str) -> dict[str, float]:
     """Return the metrics of the stage that was run last."""
     from mlflow import MlflowClient  # takes seconds to import
 
     client = MlflowClient(uri)
     experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, filter_string="tags.stage = 'locomotion'", order_by=["start_time DESC"])
+    runs = client.search_runs(experiments, filter_string=f"tags.stage = '{stage}'", order_by=["start_time DESC"])
     metrics = runs[0].data.metrics
     if missing := [key for key in METRICS.values() if key not in metrics]:
         raise RuntimeError(f"the stage logged no {', '.join(missing)}; found {', '.join(sorted(metrics))}")

@@ -34,25 +34,25 @@ class TrainingContender:
         warm_up: environment steps to train before anything is measured.
     """
 
-    def __init__(self, model: BaseAlgorithm, warm_up: int) -> None:
-        self._model = model
-        # one rollout: the least that learn() does
-        self._least = model.n_steps * model.n_envs if isinstance(model, PPO) else 10 * model.n_envs
-        self._learn(max(warm_up, 1))
+    def __init__(self, model: BaseAlgorithm, warm_up: int = 0) -> None:
+        self.model = model
+        # One rollout with its update is the least that PPO's learn() does; asked for less, its schedules overshoot.
+        self._piece = model.n_steps * model.n_envs if isinstance(model, PPO) else 10 * model.n_envs
+        self._warm_up = max(warm_up, self._piece)
 
     def run(self, seconds: float) -> float:
         """Train for about so long and return environment steps per second."""
-        begun, before = time.perf_counter(), self._model.num_timesteps
-        while (elapsed := time.perf_counter() - begun) < seconds or self._model.num_timesteps == before:
-            self._learn(self._least)
-        return (self._model.num_timesteps - before) / elapsed
-
-    def _learn(self, timesteps: int) -> None:
-        self._model.learn(timesteps, reset_num_timesteps=False)
+        model = self.model
+        if not model.num_timesteps:
+            model.learn(self._warm_up)
+        begun, before = time.perf_counter(), model.num_timesteps
+        while (elapsed := time.perf_counter() - begun) < seconds:
+            model.learn(self._piece, reset_num_timesteps=False)
+        return (model.num_timesteps - before) / elapsed
 
     def close(self) -> None:
         """End the environment."""
-        env = self._model.get_env()
+        env = self.model.get_env()
         assert env is not None
         env.close()
 
@@ -72,8 +72,8 @@ def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
     plain = DummyVecEnv([partial(PlainEnv, cfg)] * PLAIN_ENVIRONMENTS)
     reference = PPO("MlpPolicy", _normalized(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
     return {
-        "ppo": TrainingContender(make_model(cfg, _normalized(cfg, DinoVecEnv(cfg, stagger=True))), 1),
-        "ppo_reference": TrainingContender(reference, 1),
+        "ppo": TrainingContender(make_model(cfg, _normalized(cfg, DinoVecEnv(cfg, stagger=True)))),
+        "ppo_reference": TrainingContender(reference),
         "sac": TrainingContender(
             make_model(sac, _normalized(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
         ),

@@ -69,7 +69,7 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
         foreign = foreign_env_key(key, species)
         if foreign is not None:
             return foreign
-    return unknown_key(key, [*known_keys(_species_config(species)), *SWEEP_KEYS, *GROUPS])
+    return unknown_key(key, [*known_keys(species_config(species)), *SWEEP_KEYS, *GROUPS])
 
 
 def groups(group: str) -> list[str]:
@@ -86,7 +86,8 @@ def chosen_species(overrides: Sequence[str]) -> str:
     return "trex"
 
 
-def _species_config(species: str) -> SpeciesConfig | None:
+def species_config(species: str) -> SpeciesConfig | None:
+    """Return a species as its file in ``conf/species`` describes it, or None if there is none."""
     path = conf_dir() / "species" / f"{species}.yaml"
     if not path.is_file():
         return None

@@ -142,7 +142,7 @@ class BatchEnv:
             terms={name: self.sums[name][done] for name in task.active()},
         )
         if not task.ends_with_event:
-            self._move_targets(s, terminated | truncated, observation)
+            self._move_targets(s, success, terminated | truncated, observation)
         if autoreset and done.size:
             observation[done] = self.reset(done)
         return Step(observation, reward, terminated, truncated, success, episodes)
@@ -197,9 +197,9 @@ class BatchEnv:
         if pushed.size:
             self.sim.qvel[pushed, :2] += change[pushed]
 
-    def _move_targets(self, s: Signals, ended: np.ndarray, observation: np.ndarray) -> None:
+    def _move_targets(self, s: Signals, success: np.ndarray, ended: np.ndarray, observation: np.ndarray) -> None:
         """Give a new target to animals that reached theirs, and show it to them."""
-        ids = np.flatnonzero((s.target_distance < episode.TARGET_REACHED) & ~ended)
+        ids = np.flatnonzero(((s.target_distance < episode.TARGET_REACHED) | success) & ~ended)
         if not ids.size:
             return
         u = uniform(self.seeds[ids], self.episode[ids], _NEXT_TARGET + self.memory.steps[ids], 3)

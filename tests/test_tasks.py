@@ -1,0 +1,194 @@
+"""Reward terms, memory and targets on hand-made states with known answers."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from dinorl.config import compose
+from dinorl.envs.batch import BatchEnv
+from dinorl.envs.task import Task
+from dinorl.tasks import episode, terms
+from dinorl.tasks.signals import Memory, Signals, remember, rows, to_heading
+from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
+
+KNOBS = Knobs(
+    home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
+    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, event_threshold=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def standing() -> Signals:
+    """Two T. rexes at home, looking at a target straight ahead."""
+    env = BatchEnv(compose(["species=trex", "stage=balance", "env.push_speed=0", "env.reset_noise_scale=0",
+                            "env.prey_lateral_range=[0,0]"]), 2)  # fmt: skip
+    env.reset()
+    for _ in range(100):
+        env.step(np.zeros((2, env.action_space.shape[0])))
+    return env.signals
+
+
+def moving(s: Signals, forward: float = 0.0, left: float = 0.0) -> Signals:
+    n = s.height.shape[0]
+    return replace(s, velocity_h=np.tile([forward, left, 0.0], (n, 1)))
+
+
+def test_a_statue_earns_nothing_for_moving(standing: Signals) -> None:
+    still = moving(replace(standing, alternation=np.ones_like(standing.alternation)))
+    for name in ("forward_vel_weight", "gait_symmetry_weight", "gait_clock_weight", "heading_weight"):
+        np.testing.assert_allclose(TERMS[name](still, KNOBS), 0.0, atol=1e-3)
+    np.testing.assert_allclose(TERMS["idle_penalty_weight"](still, KNOBS), -1.0)
+
+
+def test_speed_is_paid_up_to_its_cap_and_backwards_is_charged(standing: Signals) -> None:
+    speeds = (-2.0, 0.0, 1.5, 4.0, 9.0)
+    paid = [terms.forward_vel(moving(standing, v), KNOBS)[0] for v in speeds]
+    assert paid == [0.0, 0.0, 1.5, 4.0, 4.0]
+    assert [terms.backward_vel_penalty(moving(standing, v), KNOBS)[0] for v in speeds] == [-2.0, 0.0, 0.0, 0.0, 0.0]
+    assert terms.lateral_penalty(moving(standing, 3.0, -0.7), KNOBS)[0] == pytest.approx(-0.7)
+    assert terms.speed_penalty(moving(standing, 0.3, 0.4), KNOBS)[0] == pytest.approx(-0.4)
+    assert terms.speed_penalty(moving(standing, 0.05), KNOBS)[0] == 0.0
+
+
+def test_heading_is_the_cosine_less_one(standing: Signals) -> None:
+    for angle in (0.0, np.pi / 3, np.pi / 2, np.pi):
+        target = np.tile([5 * np.cos(angle), 5 * np.sin(angle), 0.0], (2, 1))
+        s = replace(standing, target_h=target, target_distance=np.full(2, 5.0))
+        np.testing.assert_allclose(terms.heading(s, KNOBS), np.cos(angle) - 1.0, atol=1e-12)
+
+
+def test_nosedive_is_nose_down_beyond_the_natural_pitch(standing: Signals) -> None:
+    for pitch, natural, expected in ((0.3, 0.0, -0.3), (-0.3, 0.0, 0.0), (0.3, 0.2, -0.1), (-0.1, -0.15, -0.05)):
+        s = replace(standing, pitch=np.full(2, pitch))
+        np.testing.assert_allclose(terms.nosedive(s, replace(KNOBS, natural_pitch=natural)), expected, atol=1e-12)
+    level = replace(standing, pitch=np.full(2, 0.2), roll=np.zeros(2))
+    np.testing.assert_allclose(terms.posture(level, replace(KNOBS, natural_pitch=0.2)), 1.0)
+
+
+def test_the_foot_contact_gate_takes_the_alive_bonus_of_feet_in_the_air(standing: Signals) -> None:
+    s = replace(standing, stance=np.array([[1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(terms.alive(s, KNOBS), 1.0)
+    np.testing.assert_allclose(terms.alive(s, replace(KNOBS, foot_contact_gate=1.0)), [0.5, 0.0])
+    np.testing.assert_allclose(terms.foot_contact(s, KNOBS), [0.5, 0.0])
+
+
+def test_the_gait_clock_pays_alternation_in_time_and_charges_a_hop(standing: Signals) -> None:
+    s = moving(replace(standing, phase=np.array([0.25, 0.75])), 2.0)
+    left_then_right = replace(s, stance=np.array([[1.0, 0.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(terms.gait_clock(left_then_right, KNOBS), 1.0)
+    np.testing.assert_allclose(terms.gait_clock(replace(s, stance=np.ones((2, 2))), KNOBS), 0.0)
+    wrong = replace(s, stance=np.array([[0.0, 1.0], [1.0, 0.0]]))
+    np.testing.assert_allclose(terms.gait_clock(wrong, KNOBS), -1.0)
+
+
+def memory_of(n: int) -> Memory:
+    return Memory(
+        steps=np.zeros(n, dtype=np.int64), start_w=np.zeros((n, 2)), action=np.zeros((n, 1)),
+        airborne=np.zeros((n, 2), dtype=np.int64), last_touchdown=np.full((n, 1), -1), alternation=np.zeros((n, 1)),
+        phase=np.zeros(n), target_distance=np.zeros(n),
+    )  # fmt: skip
+
+
+def alternation_of(contacts: list[tuple[bool, bool]], standing: Signals) -> float:
+    """Return the running alternation after a course of (left, right) contacts, one a control step."""
+    task = Task(cfg := compose(["species=trex", "stage=balance"]), BatchEnv(cfg, 1).animal)
+    memory = memory_of(1)
+    one = rows(standing, np.array([0]))
+    for pair in contacts:
+        contact = np.array([pair])
+        landed = contact & (memory.airborne >= 2)
+        memory = remember(task.body, memory, replace(one, contact=contact, touchdown=landed, action=np.zeros((1, 1))))
+    return float(memory.alternation[0, 0])
+
+
+def test_alternation_tells_a_walk_from_a_hop_and_forgets(standing: Signals) -> None:
+    step_left, step_right = [(True, False)] * 12, [(False, True)] * 12
+    walk = (step_left + step_right) * 4
+    hop = ([(True, True)] * 12 + [(False, False)] * 12) * 4
+    one_leg = ([(True, False)] * 12 + [(False, False)] * 12) * 4
+    assert alternation_of(walk, standing) > 0.7
+    assert alternation_of(hop, standing) == 0.0
+    assert alternation_of(one_leg, standing) == 0.0
+    assert alternation_of(walk + [(True, True)] * 250, standing) < 0.1
+
+
+def test_a_flickering_contact_is_no_touchdown(standing: Signals) -> None:
+    flicker = [(True, True), (False, True), (True, True), (True, False)] * 20
+    assert alternation_of(flicker, standing) == 0.0
+
+
+def test_vectors_turn_into_the_heading_frame() -> None:
+    heading = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    world = np.array([[0.0, 2.0, 3.0], [1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(to_heading(world, heading), [[2.0, 0.0, 3.0], [-1.0, 0.0, 0.0]], atol=1e-12)
+
+
+def test_targets_are_placed_ahead_in_their_ranges() -> None:
+    rng = np.random.default_rng(0)
+    yaw = rng.uniform(-np.pi, np.pi, 500)
+    heading, position = np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.normal(size=(500, 2))
+    target = episode.place_target(np, position, heading, rng.random((500, 3)), [2.0, 6.0], [-1.5, 1.5], [2.0, 3.5])
+    offset = to_heading(target - np.pad(position, ((0, 0), (0, 1))), heading)
+    for column, (low, high) in enumerate(((2.0, 6.0), (-1.5, 1.5), (2.0, 3.5))):
+        assert low <= offset[:, column].min() < low + 0.1 and high - 0.1 < offset[:, column].max() <= high
+
+
+def test_pushes_come_at_their_rate_with_their_speed() -> None:
+    u = np.random.default_rng(0).random((100_000, 2))
+    change = episode.push_velocity(np, u, dt=0.02, interval=2.0, speed=0.5)
+    pushed = change.any(axis=1)
+    assert pushed.mean() == pytest.approx(0.01, abs=0.001)
+    np.testing.assert_allclose(np.linalg.norm(change[pushed], axis=1), 0.5)
+    assert np.abs(change[pushed].mean(axis=0)).max() < 0.05
+
+
+@pytest.mark.parametrize("height, tilt, pitch, down", [
+    (0.9, 0.0, 0.0, False), (0.3, 0.0, 0.0, True), (1.5, 0.0, 0.0, True), (0.9, 1.0, 0.0, True), (0.9, 0.4, 0.4, True),
+    (0.9, 0.4, -0.4, False),
+])  # fmt: skip
+def test_falls(standing: Signals, height: float, tilt: float, pitch: float, down: bool) -> None:
+    s = replace(standing, height=np.full(2, height), tilt=np.full(2, tilt), pitch=np.full(2, pitch))
+    assert episode.fallen(s, [0.5, 1.2], 0.8, 0.0, 0.35).tolist() == [down, down]
+
+
+@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+def test_every_term_is_weighed_by_a_key_and_every_weight_weighs_a_term(species: str) -> None:
+    cfg = compose([f"species={species}", "stage=behavior"])
+    weights = {f.name for f in fields(cfg.env) if f.name.endswith(("_weight", "_bonus"))}
+    event = cfg.species.event.keys
+    assert weights == set(TERMS) | {event[role] for role in EVENT_TERMS}
+
+
+def test_weights_are_paid_and_zero_ones_are_not_computed() -> None:
+    cfg = compose(["species=trex", "stage=balance", "env.alive_bonus=2.5", "env.posture_weight=0"])
+    env = BatchEnv(cfg, 2)
+    env.reset()
+    step = env.step(np.zeros((2, env.action_space.shape[0])))
+    assert env.sums["alive_bonus"].tolist() == [2.5, 2.5]
+    assert "posture" not in env.task.active() and np.isfinite(step.reward).all()
+
+
+def test_the_event_is_seen_at_any_time_of_the_control_step(standing: Signals) -> None:
+    missed = replace(standing, event_distance=np.array([0.01, 0.3]))
+    grazed = replace(standing, event_distance=np.array([-0.01, 0.3]), effector_distance=np.array([0.2, 0.3]))
+    assert terms.happened(missed, KNOBS).tolist() == [False, False]
+    assert terms.happened(grazed, KNOBS).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: str) -> None:
+    for stage, ends in (("locomotion", False), ("behavior", True)):
+        cfg = compose([f"species={species}", f"stage={stage}", "env.reset_noise_scale=0"])
+        env = BatchEnv(cfg, 2)
+        env.reset()
+        effector = env.sim.sensors[:, env.animal.layout.effector_pos[0]]
+        env.sim.target[0] = effector[0]  # the target comes to the first animal's effector
+        step = env.step(np.zeros((2, env.action_space.shape[0])))
+        assert step.success.tolist() == [True, False]
+        assert step.terminated.tolist() == [ends, False]
+        if not ends:  # it moved on, and the animal sees where to
+            assert env.sim.target[0, 0] != effector[0, 0]
+            assert np.hypot(*(env.sim.target[0] - env.sim.qpos[0, :3])[:2]) > 1.4

@@ -1,0 +1,206 @@
+"""One stage: schedules, gate, bundle, hand-over, and small real runs of both algorithms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import Config, ConfigError, compose
+from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.tracking import NullTracker
+from dinorl.training import bundle
+from dinorl.training.algorithms import (
+    clip_schedule,
+    entropy_schedule,
+    make_model,
+    ramp_weight,
+    replay_ratio,
+    schedule,
+    warm_up,
+)
+from dinorl.training.gate import Gate
+from dinorl.training.locate import resolve
+from dinorl.training.policy import load_player
+from dinorl.training.stage import run_stage
+
+SMALL = [
+    "species=trex", "sim.n_envs=8", "ppo.n_steps=32", "ppo.batch_size=64", "curriculum.timesteps=1024", "eval.episodes=4",
+    "eval.every=512", "eval.video_seconds=0", "env.max_episode_steps=60", "sac.learning_starts=64", "sac.gradient_steps=2",
+    "sac.batch_size=32",
+]  # fmt: skip
+
+
+class Recorder(NullTracker):
+    """Keeps what a stage tells its tracker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.said: list[str] = []
+
+    def log_metrics(self, metrics, step):  # type: ignore[no-untyped-def]
+        self.metrics.append((step, dict(metrics)))
+
+    def say(self, text):  # type: ignore[no-untyped-def]
+        self.said.append(text)
+
+
+def small(*overrides: str) -> Config:
+    return compose([*SMALL, *overrides])
+
+
+def test_schedules_go_from_start_to_end() -> None:
+    linear, cosine = schedule(1.0, 0.2, "linear"), schedule(1.0, 0.2, "cosine")
+    assert [linear(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
+    assert [cosine(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
+    assert cosine(0.75) > linear(0.75)
+    assert schedule(0.3, None, "linear")(0.0) == 0.3
+
+
+def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
+    cfg = compose([
+        "species=trex", "stage=locomotion", "curriculum.timesteps=1000", "curriculum.warmup_timesteps=100",
+        "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2", "ppo.ent_coef=0.01",
+        "ppo.ent_coef_end=0.0",
+    ])  # fmt: skip
+    clip, entropy = clip_schedule(cfg), entropy_schedule(cfg)
+    assert entropy is not None
+    assert [clip(1.0), clip(0.91), clip(0.89)] == [0.02, 0.02, 0.2]
+    assert [entropy(1.0), entropy(0.0)] == [0.5, 0.0] and entropy(0.5) == pytest.approx(0.005)
+    assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
+
+
+def test_the_ramp_raises_the_weight_to_its_own_value() -> None:
+    cfg = compose(["species=trex", "stage=locomotion", "env.forward_vel_weight=2", "curriculum.ramp_start_value=0.5",
+                   "curriculum.ramp_timesteps=1000"])  # fmt: skip
+    assert [ramp_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
+    assert ramp_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
+
+
+def test_the_gate_wants_every_threshold_in_a_row() -> None:
+    cfg = compose(["species=trex", "curriculum.min_avg_reward=10", "curriculum.min_avg_episode_length=50",
+                   "curriculum.required_consecutive=2"])  # fmt: skip
+    gate = Gate(cfg.curriculum)
+    good = {"return_mean": 11.0, "length_mean": 50.0}
+    short = {"return_mean": 11.0, "length_mean": 49.0}
+    assert [gate.update(m) for m in (good, short, good, good)] == [False, False, False, True]
+
+
+def test_a_gate_without_thresholds_is_never_passed() -> None:
+    cfg = compose(["species=trex"])
+    nothing = replace(cfg.curriculum, min_avg_reward=None, min_avg_episode_length=None, min_avg_forward_vel=None,
+                      min_success_rate=None)  # fmt: skip
+    assert not Gate(nothing).update({})
+
+
+def test_replay_ratio_counts_steps_of_the_whole_batch() -> None:
+    cfg = compose(["species=trex", "algo=sac", "sim.n_envs=32", "sac.train_freq=2", "sac.gradient_steps=16"])
+    assert replay_ratio(cfg) == 0.25
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_a_stage_leaves_what_it_promises(algo: str, tmp_path: Path) -> None:
+    cfg = small(f"algo={algo}", "stage=balance")
+    tracker = Recorder()
+    result = run_stage(cfg, tmp_path, tracker)
+    assert result.gate == "advanced_on_budget" and result.timesteps >= 1024
+    rows = list(csv.DictReader((tmp_path / "eval.csv").open()))
+    assert [r["policy"] for r in rows[:2]] == ["zero", "random"] and rows[-1]["policy"] == "policy"
+    assert result.bundle == tmp_path / "bundle" / "best"
+    kept = [p.name for p in (tmp_path / "bundle").iterdir() if p.name.isdigit()]
+    assert 1 <= len(kept) <= cfg.eval.keep and not list((tmp_path / "bundle").glob(".*"))
+    meta = json.loads((result.bundle / "meta.json").read_text())
+    assert len(meta["mjcf_sha256"]) == 64 and meta["species"] == "trex" and meta["versions"]["mujoco"].startswith("4.")
+    logged = set().union(*(m for _, m in tracker.metrics))
+    assert {"eval/return_mean", "eval/null.zero.fall_rate", "time/evaluation_share", "time/tracking_share"} <= logged
+    assert any(key.startswith("train/") for key in logged)
+    assert bundle.load_config(result.bundle) == cfg
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None:
+    cfg = small(f"algo={algo}", "stage=balance", "sim.threads=1")
+    weights = []
+    for name in ("a", "b"):
+        best = run_stage(cfg, tmp_path / name, NullTracker()).bundle.parent
+        weights.append(dict(np.load(resolve(best.parent / "bundle") / bundle.POLICY)))
+    for key, value in weights[0].items():
+        np.testing.assert_array_equal(value, weights[1][key])
+
+
+def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Path) -> None:
+    first = run_stage(small("stage=balance"), tmp_path / "1", NullTracker())
+    cfg = small("stage=locomotion")
+    env = VecNormalize(DinoVecEnv(cfg))
+    model = make_model(cfg, env)
+    fresh_reward_statistics = env.ret_rms.count
+    bundle.load_policy(first.bundle, model, env)
+    saved = np.load(first.bundle / bundle.POLICY)
+    for key, value in model.policy.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), saved[key])
+    statistics = np.load(first.bundle / bundle.NORMALIZATION)
+    np.testing.assert_array_equal(env.obs_rms.mean, statistics["obs_mean"])
+    assert env.ret_rms.count == fresh_reward_statistics and not model.policy.optimizer.state_dict()["state"]
+
+
+def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:
+    first = run_stage(small("stage=balance", "curriculum.timesteps=256"), tmp_path, NullTracker())
+    other = compose([*SMALL[1:], "species=velociraptor", "stage=locomotion", f"warm_start={first.bundle}"])
+    with pytest.raises(ConfigError, match="trex/ppo does not fit.*Use the same species"):
+        run_stage(other, tmp_path / "2", NullTracker())
+
+
+def test_a_gate_that_doing_nothing_meets_proves_nothing(tmp_path: Path) -> None:
+    cfg = small("stage=balance", "curriculum.min_avg_episode_length=1", "curriculum.required_consecutive=1",
+                "eval.episodes=32")  # fmt: skip
+    tracker = Recorder()
+    result = run_stage(cfg, tmp_path, tracker)
+    assert result.gate == "not proven" and result.timesteps < 1024
+    assert any("zero" in line and "proves nothing" in line for line in tracker.said)
+
+
+def test_the_budget_can_stop_the_curriculum(tmp_path: Path) -> None:
+    cfg = small("stage=balance", "curriculum.on_budget=stop", "curriculum.min_avg_episode_length=1000000")
+    assert run_stage(cfg, tmp_path, NullTracker()).gate == "stopped_on_budget"
+
+
+def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = small("stage=balance")
+    env = VecNormalize(DinoVecEnv(cfg))
+    model = make_model(cfg, env)
+    bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0}, replay=False)
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle, "_normalization_arrays", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 2.0}, replay=False)
+    assert bundle.load_meta(tmp_path / "best")["evaluation"] == {"return_mean": 1.0}
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no bundle there: it does not exist"):
+        resolve(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="found no meta.json"):
+        resolve(tmp_path)
+
+
+def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
+    cfg = small("stage=balance", "algo=sac", "sac.save_replay_buffer=true")
+    env = VecNormalize(DinoVecEnv(cfg))
+    model = make_model(cfg, env)
+    model.learn(256)
+    folder = bundle.save(tmp_path / "b", model, env, cfg, {}, replay=True)
+    seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
+    env.training = False
+    expected, _ = model.predict(env.normalize_obs(seen), deterministic=True)
+    np.testing.assert_allclose(load_player(folder)(seen), expected, atol=1e-6)
+    assert np.load(folder / bundle.REPLAY)["observations"].shape[0] == model.replay_buffer.pos
