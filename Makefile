@@ -17,7 +17,7 @@ BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
 .PHONY: help setup train sweep test lint type ui play bench clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-6s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: SPECIES=trex|velociraptor|brachiosaurus ALGO=ppo|sac STAGE=balance|locomotion|behavior SEED=0,\n'
 	@printf 'and ARGS= for anything else; commas make a sweep. All of them may be left out.\n'
 	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'

@@ -21,8 +21,7 @@ from dinorl.config.messages import unknown_option
 
 # Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
 SWEEPER_KEYS = ("sweep",)
-_NOT_TRAINED_ON = ("warm_start", "resume", "plan_only")
-_TRACKING_OF_SWEEP = ("sweep", "lineage", "lineages", "parent_run")
+_NOT_TRAINED_ON = ("tracking", "warm_start", "resume", "plan_only")
 _MAX_NAME = 120
 
 Composer = Callable[[list[str]], Config]
@@ -226,9 +225,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the part of a config that decides what a stage learns."""
-    content = {key: value for key, value in to_container(config).items() if key not in _NOT_TRAINED_ON}
-    content["tracking"] = {k: v for k, v in content["tracking"].items() if k not in _TRACKING_OF_SWEEP}
-    return content
+    return {key: value for key, value in to_container(config).items() if key not in _NOT_TRAINED_ON}
 
 
 def _key(config: Config, parent: Job | None) -> str:

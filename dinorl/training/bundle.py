@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +25,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-import dinorl
 from dinorl.config import Config, ConfigError, build, to_container
+from dinorl.provenance import git_sha, versions
 from dinorl.sim.model import mjcf_hash
 from dinorl.training.locate import META, numbered
 
@@ -37,18 +34,7 @@ FORMAT = 1
 POLICY, OPTIMIZER, NORMALIZATION, RANDOM, REPLAY, CONFIG = (
     "policy.npz", "optimizer.npz", "normalization.npz", "random.npz", "replay.npz", "config.yaml",
 )  # fmt: skip
-_PACKAGES = ("stable_baselines3", "torch", "mujoco", "gymnasium", "numpy", "hydra-core", "mlflow")
 _REPLAY_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-def git_sha() -> str | None:
-    """Return the commit of the checkout that dinorl is run from, or None outside of one."""
-    folder = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
 
 
 def save(
@@ -85,8 +71,7 @@ def save(
             "evaluation": dict(evaluation),
             "mjcf_sha256": mjcf_hash(cfg.species),
             "git_sha": git_sha(),
-            "versions": {name: version(name) for name in _PACKAGES}
-            | {"python": platform.python_version(), "dinorl": dinorl.__version__},
+            "versions": versions(),
         }
         (building / META).write_text(json.dumps(meta, indent=2))
         old = folder.parent / f".{folder.name}-old-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,176 @@
+"""Where a stage's numbers go: MLflow, off the training thread, and the terminal."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import shlex
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dinorl.config import Config, flatten
+from dinorl.provenance import git_sha
+from dinorl.tracking.progress import StageProgress
+from dinorl.tracking.spool import Spool
+from dinorl.tracking.store import FOLDER_TAG, uri_of
+
+log = logging.getLogger(__name__)
+
+# How long the end of a stage waits for what is still to be sent, s. The rest stays in the spool.
+CLOSE_TIMEOUT = 30.0
+_MLFLOW_STATUS = {"DONE": "FINISHED", "INTERRUPTED": "KILLED"}
+
+
+class NullTracker:
+    """Tracks nothing: for tests and notebooks."""
+
+    run_id: str | None = None
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Do nothing."""
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Do nothing."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+    def progress(self, step: int, total: int, rate: float, ret: float, length: float, gate: str) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def close(self, status: str, gate: str) -> None:
+        """Do nothing."""
+
+
+class Tracker(NullTracker):
+    """Tracks one stage.
+
+    Calls only queue; a thread of its own spools what is queued and sends it every ``tracking.log_every`` seconds. What
+    cannot be sent is sent later, or waits in the run folder.
+
+    Args:
+        cfg: the composed config.
+        run_dir: the run folder.
+
+    Attributes:
+        seconds: time that the callers' thread has spent in here.
+    """
+
+    def __init__(self, cfg: Config, run_dir: Path) -> None:
+        super().__init__()
+        stage = cfg.species.event.name if cfg.stage.name == "behavior" else cfg.stage.name
+        self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
+        self._folder = run_dir
+        self._every = cfg.tracking.log_every
+        self._spool = Spool(run_dir)
+        self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._complained = False
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        tags = {
+            "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
+            "algo": cfg.algo.name, "seed": str(cfg.seed), "lineage": cfg.tracking.lineage or "",
+            "lineages": cfg.tracking.lineages or "", "sweep": cfg.tracking.sweep or "", "git_sha": git_sha() or "",
+            "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()),
+        }  # fmt: skip
+        if cfg.tracking.parent_run is not None:
+            tags["mlflow.parentRunId"] = cfg.tracking.parent_run
+        self._header = {
+            "uri": uri_of(cfg.tracking), "experiment": cfg.tracking.experiment, "tags": tags, "params": flatten(cfg),
+            "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
+        }  # fmt: skip
+
+    @property
+    def run_id(self) -> str | None:  # type: ignore[override]
+        """The MLflow run, once it has begun."""
+        return self._spool.run_id
+
+    def start(self) -> None:
+        """Begin to send; the run itself is begun by the first sending."""
+        self._queue.put(self._header)
+        self._thread.start()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queue metrics of an environment step; what is not finite is left out, as MLflow's plots cannot show it."""
+        begun = time.perf_counter()
+        finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        if finite:
+            self._queue.put({"metrics": finite, "step": step, "time": _now()})
+        self.seconds += time.perf_counter() - begun
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Queue a file or folder; it must stay as it is until the tracker is closed."""
+        self._queue.put({"artifact": str(path.absolute()), "folder": folder})
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Queue tags."""
+        self._queue.put({"tags": dict(tags)})
+
+    def progress(self, step: int, total: int, rate: float, ret: float, length: float, gate: str) -> None:
+        """Show how far the stage is; see :meth:`StageProgress.update`."""
+        begun = time.perf_counter()
+        self._display.update(step, total, rate, ret, length, gate)
+        self.seconds += time.perf_counter() - begun
+
+    def say(self, text: str) -> None:
+        """Tell the person, and the log."""
+        log.info("%s", text)
+        self._display.say(text)
+
+    def close(self, status: str, gate: str) -> None:
+        """End the run and wait a while for what is still to be sent.
+
+        Args:
+            status: DONE, FAILED or INTERRUPTED.
+            gate: the stage's verdict.
+        """
+        self.set_tags({"status": status, "gate": gate})
+        self._queue.put({"end": _MLFLOW_STATUS.get(status, "FAILED"), "time": _now()})
+        self._stop.set()
+        self._thread.join(CLOSE_TIMEOUT)
+        self._display.close()
+        if self._spool.waiting():
+            self._display.say(
+                f"MLflow has not been told everything; send the rest with "
+                f"python -m dinorl.tracking.send {shlex.quote(str(self._folder))}"
+            )
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._every):
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        entries = []
+        while True:
+            try:
+                entries.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        try:
+            self._spool.append(entries)
+            if self._spool.waiting():
+                self._spool.send()
+        except Exception as error:  # whatever it is, training goes on, and it is tried again
+            log.warning("tracking: %s: %s", type(error).__name__, error)
+            if not self._complained:
+                self._complained = True
+                self._display.say(f"MLflow cannot be reached ({type(error).__name__}); training goes on, numbers are kept")
+
+
+def _now() -> int:
+    """Return the time in ms, as MLflow has it."""
+    return round(time.time() * 1000)

@@ -1,0 +1,58 @@
+"""Live progress of a stage: a bar in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_EVERY = 10.0  # s
+
+
+class StageProgress:
+    """Shows how far a stage is.
+
+    Args:
+        title: of the stage, such as ``T. rex 2/3 locomotion (sac)``.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.console = Console(highlight=False)
+        self._bar: Progress | None = None
+        self._begun = time.monotonic()
+        self._next_line = 0.0
+
+    def update(self, step: int, total: int, rate: float, ret: float, length: float, gate: str) -> None:
+        """Show the state.
+
+        Args:
+            step, total: environment steps done and budgeted.
+            rate: steps per second.
+            ret, length: mean return and length of recent training episodes.
+            gate: such as ``1/3``: evaluations in a row that met it.
+        """
+        text = f"{rate:,.0f} steps/s  return {ret:.1f}  length {length:.0f}  gate {gate}"
+        if self.console.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(
+                    TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                    TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=self.console, transient=True,
+                )  # fmt: skip
+                self._bar.add_task(self.title, total=total, text=text)
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], completed=step, text=text)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_EVERY
+            left = (total - step) / rate if rate > 0 else float("nan")
+            self.say(f"{step:,}/{total:,}  {text}  {left:.0f} s left")
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(f"{self.title}: {text}", markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()

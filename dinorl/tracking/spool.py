@@ -1,0 +1,111 @@
+"""What a run has to tell MLflow, as lines in its folder: written first, sent after, so that nothing is lost.
+
+``tracking.jsonl`` has a header (the run) and an entry a line; ``tracking.sent`` says how many bytes of it have arrived.
+Sending again what may have arrived does no harm: MLflow keeps one of metrics that are equal in key, step, time and value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dinorl.tracking.store import client, experiment_id
+
+SPOOL, SENT = "tracking.jsonl", "tracking.sent"
+# Limits of one MLflow log_batch call.
+MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
+
+
+class Spool:
+    """The spool of one run folder.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._sent_path = folder / SPOOL, folder / SENT
+        state = json.loads(self._sent_path.read_text()) if self._sent_path.exists() else {}
+        self.sent: int = state.get("bytes", 0)
+        self.run_id: str | None = state.get("run_id")
+        self._client: Any = None
+
+    def append(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Write entries behind the others."""
+        with self.path.open("a") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+    def waiting(self) -> bool:
+        """Whether something has not been sent."""
+        return self.path.exists() and self.path.stat().st_size > self.sent
+
+    def send(self) -> None:
+        """Send everything that waits; raises whatever MLflow raises, and then goes on from there the next time."""
+        with self.path.open("rb") as file:
+            header = json.loads(file.readline())
+            start = file.tell()
+            if self._client is None:
+                self._client = client(header["uri"])
+            if self.run_id is None:
+                self._begin(header)
+                self._acknowledge(start)
+            end = self.sent
+            file.seek(end)
+            metrics: list[Any] = []
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # still being written
+                entry = json.loads(line)
+                if "metrics" in entry and len(metrics) + len(entry["metrics"]) <= MAX_METRICS:
+                    metrics += _metrics(entry)
+                else:
+                    self._log(metrics)
+                    metrics = _metrics(entry) if "metrics" in entry else []
+                    self._other(entry)
+                end += len(line)
+            self._log(metrics)
+            self._acknowledge(end)
+
+    def _begin(self, header: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        experiment = experiment_id(self._client, header["experiment"])
+        run = self._client.create_run(
+            experiment, start_time=header["time"], tags=header["tags"], run_name=header["name"]
+        )
+        self.run_id = run.info.run_id
+        params = [Param(key, str(value)[:MAX_VALUE]) for key, value in header["params"].items()]
+        for i in range(0, len(params), MAX_PARAMS):
+            self._client.log_batch(self.run_id, params=params[i : i + MAX_PARAMS])
+
+    def _log(self, metrics: list[Any]) -> None:
+        if metrics:
+            self._client.log_batch(self.run_id, metrics=metrics)
+
+    def _other(self, entry: dict[str, Any]) -> None:
+        if "tags" in entry:
+            for key, value in entry["tags"].items():
+                self._client.set_tag(self.run_id, key, value)
+        elif "artifact" in entry:
+            path = Path(entry["artifact"])
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), entry["folder"])
+            elif path.exists():
+                self._client.log_artifact(self.run_id, str(path), entry["folder"])
+        elif "end" in entry:
+            self._client.set_terminated(self.run_id, entry["end"], entry["time"])
+
+    def _acknowledge(self, position: int) -> None:
+        self.sent = position
+        building = self._sent_path.with_suffix(".new")
+        building.write_text(json.dumps({"bytes": position, "run_id": self.run_id}))
+        os.replace(building, self._sent_path)
+
+
+def _metrics(entry: dict[str, Any]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(key, value, entry["time"], entry["step"]) for key, value in entry["metrics"].items()]

@@ -1,0 +1,161 @@
+"""The project's own promises: the wheel is complete, the lock is exact, README, Makefile and CI say the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import dinorl
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+README = (ROOT / "README.md").read_text()
+TARGETS = "setup train sweep test lint type ui play bench clean".split()
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of what a clone has; no network is needed."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("conf", "dinorl", "hydra_plugins", "pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
+    (source / "conf" / "local").mkdir(exist_ok=True)
+    (source / "conf" / "local" / "default.yaml").write_text("seed: 5\n")  # one machine's own settings: never shipped
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(built), str(source)], check=True)
+    (path,) = built.glob("dinorl-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the wheel into a folder of its own, as an installer does."""
+    folder = tmp_path_factory.mktemp("site")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def python(site: Path, folder: Path, *arguments: str) -> str:
+    """Run Python in ``folder``, with the unpacked wheel before this checkout; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_wheel_has_everything_that_the_checkout_has(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    conf = {f"dinorl/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml") if "local" not in path.parts}
+    code = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("dinorl", "hydra_plugins")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".xml"}
+    }
+    assert conf and {"dinorl/species/trex/trex.xml", "hydra_plugins/dinorl/__init__.py"} <= code
+    assert conf | code | {"dinorl/py.typed"} <= names
+    assert "hydra_plugins/__init__.py" not in names  # it is a namespace that other distributions share
+    assert not {name for name in names if name.startswith(("tests", "conf", "outputs")) or "local" in name}
+
+
+def test_wheel_composes_compiles_and_finds_its_sweeper_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    script = (
+        "import dinorl; from dinorl.config import compose; from dinorl.sim.model import Animal\n"
+        "cfg = compose(['species=trex', 'stage=behavior'])\n"
+        "print(dinorl.__file__, cfg.stage.name, Animal(cfg.species, cfg.sim).model.nu > 0)"
+    )
+    where, stage, compiled = python(installed, tmp_path, "-c", script).split()
+    assert Path(where).is_relative_to(installed) and (stage, compiled) == ("behavior", "True")
+    assert "curriculum" in python(installed, tmp_path, "-m", "dinorl", "--info", "plugins")
+    plan = python(installed, tmp_path, "-m", "dinorl", "species=trex", "plan_only=true")
+    assert "balance" in plan and "locomotion" in plan
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_version_is_said_once_more_only_where_python_reads_it() -> None:
+    assert PROJECT["project"]["version"] == dinorl.__version__
+    assert f"## [{dinorl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_lock_names_one_exact_version_of_every_dependency() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line) for line in lines), "exact, without hashes or +cpu"
+    locked = dict(line.split("==") for line in lines)
+    assert locked["torch"] == "2.13.0"
+    assert not [name for name in locked if normal(name).startswith(("nvidia", "cuda", "triton"))]
+    project = PROJECT["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = {normal(re.split(r"[<>=!~ ;\[]", requirement)[0]) for requirement in wanted}
+    assert names <= {normal(name) for name in locked}
+
+
+def make(*arguments: str) -> str:
+    """Run make in the checkout, as a person would, and return what it printed."""
+    # `make test ARGS=…` hands its own variables down to any make below it
+    env = {
+        key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED", key)
+    }
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_make_alone_explains_every_target() -> None:
+    shown = make()
+    assert shown == make("help")
+    for target in TARGETS:
+        assert re.search(rf"make {target} +  \w", shown), target
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name not in {"setup", "clean"}])
+def test_targets_make_the_environment_first_if_it_is_missing(target: str) -> None:
+    planned = make("--dry-run", target, "VENV=.venv-that-is-missing", "BUNDLE=x")
+    assert planned.index("-m venv .venv-that-is-missing") < planned.rindex(".venv-that-is-missing/bin/")
+
+
+def test_make_passes_on_only_what_is_given() -> None:
+    def command(*arguments: str) -> str:
+        return next(line.strip() for line in make("--dry-run", *arguments).splitlines() if "-m dinorl" in line)
+
+    assert command("train").endswith("-m dinorl")
+    assert command("train", "SPECIES=trex", "ALGO=sac").endswith("-m dinorl species=trex algo=sac")
+    given = ["STAGE=balance", "SEED=0,1", "ARGS=ppo.gamma=0.9 sim.threads=1"]
+    assert command("train", *given).endswith("-m dinorl stage=balance seed=0,1 ppo.gamma=0.9 sim.threads=1")
+    assert command("sweep", "SPECIES=trex").endswith("-m dinorl species=trex seed=0,1,2")
+
+
+def test_readme_trains_first_and_tests_second_and_ci_runs_the_second() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.S | re.M)
+    assert blocks[0].strip() == "make train SPECIES=trex ALGO=ppo"
+    assert blocks[1].strip() == "make test"
+    ci = (ROOT / ".ci" / "run").read_text()
+    program = re.search(r"awk '(.*?)' README.md", ci)
+    assert program is not None
+    found = subprocess.run(
+        ["awk", program.group(1), "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert found == blocks[1]
+
+
+def test_readme_names_files_that_exist() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        path = ROOT / link
+        assert path.is_file(), f"README.md shows {link}"
+        assert path.stat().st_size <= 200_000, f"{link} is larger than 200 kB"
+    for command in re.findall(r"python -m (dinorl\.\w+)", README):
+        module = ROOT / command.replace(".", "/")
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command
