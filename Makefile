@@ -51,8 +51,9 @@ type: $(STAMP) ## check types
 	$(BIN)/mypy $(ARGS)
 
 ui: $(STAMP) ## open the runs in MLflow
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db \
-		--default-artifact-root outputs/mlartifacts $(ARGS)
+	@mkdir -p outputs
+	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui $(ARGS) \
+		--backend-store-uri sqlite:///outputs/mlflow.db --default-artifact-root outputs/mlartifacts
 
 play: $(STAMP) ## watch an animal: BUNDLE=outputs/…, or the last one trained
 	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or say BUNDLE=<folder of a run>"; exit 1; }

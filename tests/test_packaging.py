@@ -156,6 +156,8 @@ def test_readme_names_files_that_exist() -> None:
         path = ROOT / link
         assert path.is_file(), f"README.md shows {link}"
         assert path.stat().st_size <= 200_000, f"{link} is larger than 200 kB"
+    for path in re.findall(r"`((?:dinorl|conf)/[\w./-]+)`", README):
+        assert (ROOT / path).exists(), f"README.md speaks of {path}"
     for command in re.findall(r"python -m (dinorl\.\w+)", README):
         module = ROOT / command.replace(".", "/")
         assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dinorl
 from dinorl.config import Config
+from dinorl.tracking.store import client
 
 # What a stage logs of itself, by its name in the report.
 METRICS = {
@@ -60,12 +61,11 @@ def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
 
 def _logged(uri: str, stage: str) -> dict[str, float]:
     """Return the metrics of the stage that was run last."""
-    from mlflow import MlflowClient  # takes seconds to import
-
-    client = MlflowClient(uri)
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, filter_string=f"tags.stage = '{stage}'", order_by=["start_time DESC"])
+    mlflow = client(uri)
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    runs = mlflow.search_runs(experiments, filter_string=f"tags.stage = '{stage}'", order_by=["start_time DESC"])
     metrics = runs[0].data.metrics
     if missing := [key for key in METRICS.values() if key not in metrics]:
-        raise RuntimeError(f"the stage logged no {', '.join(missing)}; found {', '.join(sorted(metrics))}")
+        found = sorted(key for key in metrics if key.startswith("time/"))
+        raise RuntimeError(f"the stage logged no {', '.join(missing)}; found {', '.join(found)}")
     return {name: metrics[key] for name, key in METRICS.items()}
