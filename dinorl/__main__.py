@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-import uuid
-from functools import lru_cache
-from typing import Any
 
-STARTED = time.time()
 # Nothing phones home; Hydra raises its errors, so that they can be said better.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -17,23 +12,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["HYDRA_FULL_ERROR"] = "1"
 
 
-@lru_cache
-def _new_name() -> str:
-    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:6]}"
-
-
-def _sweep_name(*, _root_: Any) -> str:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.select(_root_, "sweep.name") or _new_name()
-
-
 def main() -> None:
     """Run what the command line asks for; exit status 1 if a stage failed, 2 if the command was wrong."""
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from dinorl import job
@@ -42,7 +25,6 @@ def main() -> None:
     from dinorl.plan import one_stage
     from dinorl.sweep import JobsFailed, register_planning_keys
 
-    OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
     typed = get_args_parser().parse_known_args()[0]
     try:
         if typed.cfg:  # one stage's config is asked for: its stage-scoped keys apply, the others do not exist

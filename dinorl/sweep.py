@@ -7,7 +7,10 @@ import json
 import logging
 import os
 import sys
+import time
+import uuid
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,20 @@ log = logging.getLogger(__name__)
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
 PLAN_FILE = "plan.json"
 FINAL = ("DONE", "FAILED", "PRUNED")
+
+
+@lru_cache
+def _new_name() -> str:
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:6]}"
+
+
+def _sweep_name(*, _root_: Any) -> str:
+    """Return what the sweep's folder is called: ``sweep.name``, or the time and a short id."""
+    return OmegaConf.select(_root_, "sweep.name") or _new_name()
+
+
+# here and not in __main__: launchers pickle what they send to their workers
+OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
 
 
 def register_planning_keys() -> None:
@@ -222,7 +239,7 @@ class Sweep:
             with contextlib.suppress(OSError):
                 (self.folder / job.folder / "status.json").unlink()
         launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=self.config
+            hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
         )
         first, self._launched = self._launched, self._launched + len(batch)
         try:
@@ -286,3 +303,14 @@ class Sweep:
             for folder, key in known.items()
             if (read_status(self.folder / folder) or {}).get("status") == "DONE"
         }
+
+
+def _with_ray_defaults(config: DictConfig) -> DictConfig:
+    """Return a config in which Ray, if it launches, is quiet and gives each job one CPU, unless it was told otherwise."""
+    if OmegaConf.select(config, "hydra.launcher.ray") is None:
+        return config
+    quiet = {"init": {"include_dashboard": False, "log_to_driver": False}, "remote": {"num_cpus": 1}}
+    chosen = config.copy()
+    with open_dict(chosen):
+        chosen.hydra.launcher.ray = OmegaConf.merge(quiet, chosen.hydra.launcher.ray)
+    return chosen

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dinorl._bench.environment import PLAIN_ENVIRONMENTS, Contender
@@ -36,6 +37,7 @@ class TrainingContender:
 
     def __init__(self, model: BaseAlgorithm, warm_up: int = 0) -> None:
         self.model = model
+        model.set_logger(Logger(folder=None, output_formats=[]))  # its own would leave folders in /tmp
         # One rollout with its update is the least that PPO's learn() does; asked for less, its schedules overshoot.
         self._piece = model.n_steps * model.n_envs if isinstance(model, PPO) else 10 * model.n_envs
         self._warm_up = max(warm_up, self._piece)

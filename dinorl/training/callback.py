@@ -102,7 +102,7 @@ class StageCallback(BaseCallback):
     def finish(self) -> None:
         """Evaluate what training ended with, if that has not been done."""
         self._report()
-        if self._evaluated_at != self.num_timesteps:
+        if not self.passed and self._evaluated_at != self.num_timesteps:
             self._evaluate()
 
     def verdict(self) -> str:

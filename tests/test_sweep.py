@@ -1,0 +1,119 @@
+"""Sweeps through the real command line: what is trained, what is shared, and that one failure stops nobody else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dinorl.tracking import store
+
+TINY = ["experiment=debug", "curriculum.timesteps=256", "eval.every=256"]
+
+
+def dinorl(cwd: Path, *arguments: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dinorl", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def statuses(folder: Path) -> dict[str, dict]:
+    """Return status.json of every run folder of a sweep; links to shared ones are not followed."""
+    found = {}
+    for path in sorted(folder.glob("*/*/status.json")):
+        if not path.parent.is_symlink():
+            found[f"{path.parent.parent.name}/{path.parent.name}"] = json.loads(path.read_text())
+    return found
+
+
+def runs(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
+    """Return the MLflow runs below a working directory: parents, children."""
+    monkeypatch.chdir(cwd)
+    client = store.client(store.embedded_uri())
+    found = client.search_runs([client.get_experiment_by_name("dinorl").experiment_id])
+    children = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    return [r for r in found if r not in children], children
+
+
+def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "sweep.name=shared")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "outputs" / "shared"
+    found = statuses(folder)
+    assert len(found) == 5 and {s["status"] for s in found.values()} == {"DONE"}
+    one, two = (f"trex-ppo-s0-2.ppo.learning_rate=0.000{i}" for i in (1, 2))
+    assert f"{one}/1-balance" in found and f"{two}/1-balance" not in found
+    assert (folder / two / "1-balance").resolve() == folder / one / "1-balance"
+    parents, children = runs(tmp_path, monkeypatch)
+    assert len(parents) == 2 and len(children) == 5
+    shared = next(r for r in children if r.data.tags["stage"] == "balance")
+    assert shared.data.tags["lineages"] == f"{one},{two}"
+    other = next(r for r in parents if r.data.tags["lineage"] == two)
+    assert other.data.tags["shared.1-balance"] == shared.info.run_id
+    rates = {r.data.tags["lineage"]: float(r.data.params["ppo.learning_rate"]) for r in children if r.data.tags["stage"] == "locomotion"}
+    assert rates == {one: 1e-4, two: 2e-4}
+    for name in found:
+        run = folder / name
+        assert (run / ".hydra" / "config.yaml").exists() and (run / "bundle" / "best" / "meta.json").exists()
+        assert list(csv.DictReader((run / "eval.csv").open())) and (run / "train.log").exists()
+        # the composed config is a stage's and nothing else's
+        assert not {"1", "2", "3", "balance", "sweep"} & set(
+            line.split(":")[0].strip("'") for line in (run / ".hydra" / "config.yaml").read_text().splitlines()
+        )
+    again = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "sweep.name=shared")
+    assert again.returncode == 0 and "done before" in again.stdout
+    assert statuses(folder) == found  # nothing was trained again
+
+
+@pytest.mark.parametrize("launcher", ["basic", "ray", "joblib"])
+def test_a_job_that_fails_stops_only_its_own_lineage(launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something stands where a run folder should be made, so that Hydra itself cannot start the job."""
+    folder = tmp_path / "outputs" / "s"
+    (folder / "trex-ppo-s1").mkdir(parents=True)
+    (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
+    extra = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1,2", "stage=balance,locomotion", "sweep.name=s",
+                  f"hydra/launcher={launcher}", *extra)  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = statuses(folder)
+    assert {name: s["status"] for name, s in found.items()} == {
+        f"trex-ppo-s{seed}/{stage}": "DONE" for seed in (0, 2) for stage in ("1-balance", "2-locomotion")
+    }
+    text = " ".join(done.stdout.split())
+    assert "FAILED: trex-ppo-s1/1-balance" in text and "NOT RUN: trex-ppo-s1/2-locomotion" in text
+    parents, children = runs(tmp_path, monkeypatch)
+    assert {r.data.tags["lineage"]: r.info.status for r in parents} == {
+        "trex-ppo-s0": "FINISHED", "trex-ppo-s1": "FAILED", "trex-ppo-s2": "FINISHED",
+    }  # fmt: skip
+    assert len(children) == 4
+
+
+def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
+    """A bundle that is damaged after it was found."""
+    assert dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
+    bundle = tmp_path / "outputs" / "a" / "trex-ppo-s0" / "1-balance" / "bundle" / "best"
+    (bundle / "policy.npz").write_bytes(b"damaged")
+    done = dinorl(tmp_path, *TINY, "species=trex", "stage=locomotion", f"warm_start={bundle}", "sweep.name=b")
+    assert done.returncode == 1
+    run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "2-locomotion"
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "FAILED" and status["error"]
+    assert "Traceback" in (run / "train.log").read_text()
+    assert "train.log" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
+    done = dinorl(tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "curriculum.on_budget=stop", "sweep.name=p")
+    found = statuses(tmp_path / "outputs" / "p")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [s["status"] for s in found.values()] == ["DONE", "PRUNED"]
+
+
+def test_plan_only_leaves_nothing(tmp_path: Path) -> None:
+    done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "seed=0,1,2", "plan_only=true")
+    assert done.returncode == 0 and "12 lineage(s), 36 stages: 36 to train" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,147 @@
+"""Every number arrives, once, whatever MLflow does meanwhile."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from dinorl.config import Config, compose, flatten
+from dinorl.tracking import Tracker, store
+from dinorl.tracking.send import main as send
+from dinorl.tracking.spool import Spool
+
+
+@pytest.fixture
+def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A config in an empty working directory, with the embedded store made."""
+    monkeypatch.chdir(tmp_path)
+    cfg = compose(["species=trex", "stage=behavior", "algo=sac", "tracking.lineage=trex-sac-s0", "tracking.sweep=first",
+                   "tracking.log_every=0.05"])  # fmt: skip
+    store.create_store(cfg.tracking)
+    return cfg
+
+
+def history(run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in store.client(store.embedded_uri()).get_metric_history(run_id, key)]
+
+
+def track(cfg: Config, folder: Path, count: int) -> str | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(cfg, folder)
+    tracker.start()
+    for step in range(count):
+        tracker.log_metrics({"reward/alive": step / 2, "eval/return_mean": float("nan")}, step)
+    tracker.close("DONE", "passed")
+    return tracker.run_id
+
+
+def test_a_stages_run_is_complete(cfg: Config, tmp_path: Path) -> None:
+    parent = store.open_lineage(cfg.tracking, "trex-sac-s0", {"lineage": "trex-sac-s0"})
+    cfg.tracking.parent_run = parent
+    (tmp_path / "eval.csv").write_text("a,b\n")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tracker = Tracker(cfg, folder)
+    tracker.start()
+    tracker.log_metrics({"rollout/ep_rew_mean": 3.5}, 4096)
+    tracker.log_artifact(tmp_path / "eval.csv")
+    tracker.close("DONE", "passed")
+    assert tracker.run_id is not None
+    run = store.client(store.embedded_uri()).get_run(tracker.run_id)
+    for key, value in {
+        "species": "trex", "stage": "behavior", "stage_index": "3", "algo": "sac", "seed": "0", "lineage": "trex-sac-s0",
+        "sweep": "first", "status": "DONE", "gate": "passed", "mlflow.parentRunId": parent,
+    }.items():  # fmt: skip
+        assert run.data.tags[key] == value
+    assert "git_sha" in run.data.tags
+    params = flatten(cfg)
+    assert len(params) > 100 and set(run.data.params) == set(params)
+    assert run.data.params["sac.gamma"] == str(cfg.sac.gamma)
+    assert history(tracker.run_id, "rollout/ep_rew_mean") == [(4096, 3.5)]
+    assert [f.path for f in store.client(store.embedded_uri()).list_artifacts(tracker.run_id)] == ["eval.csv"]
+    assert run.info.status == "FINISHED"
+    assert store.run_folder(tracker.run_id) == folder
+
+
+def test_thousands_of_metrics_arrive_in_order_and_once(cfg: Config, tmp_path: Path) -> None:
+    run_id = track(cfg, tmp_path / "run", 2500)
+    assert run_id is not None
+    assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(2500)]
+    assert history(run_id, "eval/return_mean") == []
+
+
+def test_sending_twice_doubles_nothing(cfg: Config, tmp_path: Path) -> None:
+    run_id = track(cfg, tmp_path / "run", 10)
+    spool = Spool(tmp_path / "run")
+    assert run_id is not None and not spool.waiting()
+    with (tmp_path / "run" / "tracking.jsonl").open("rb") as file:
+        spool.sent = len(file.readline())  # as if the answer to the first sending had been lost
+    spool.send()
+    assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(10)]
+
+
+def test_what_cannot_be_sent_waits_and_is_sent_later(
+    cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(self: Spool) -> None:
+        raise ConnectionError("server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "send", away)
+        assert track(cfg, tmp_path / "run", 20) is None
+    said = " ".join(capsys.readouterr().out.split())
+    assert "MLflow cannot be reached (ConnectionError)" in said
+    assert f"python -m dinorl.tracking.send {tmp_path / 'run'}" in said
+    assert send([str(tmp_path)]) == 0
+    run_id = Spool(tmp_path / "run").run_id
+    assert run_id is not None
+    assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(20)]
+    assert store.client(store.embedded_uri()).get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    released = threading.Event()
+    whole = Spool.send
+
+    def slow(self: Spool) -> None:
+        released.wait()
+        whole(self)
+
+    monkeypatch.setattr(Spool, "send", slow)
+    (tmp_path / "run").mkdir()
+    tracker = Tracker(cfg, tmp_path / "run")
+    tracker.start()
+    for step in range(5000):  # returns although nothing can be sent
+        tracker.log_metrics({"reward/alive": 1.0}, step)
+    released.set()
+    tracker.close("DONE", "passed")
+    assert tracker.run_id is not None and len(history(tracker.run_id, "reward/alive")) == 5000
+
+
+def _job(cfg: Config, folder: Path) -> None:
+    track(cfg, folder, 50)
+
+
+def test_processes_that_start_together_on_a_fresh_store_are_all_fine(cfg: Config, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    cfg.tracking.uri = store.embedded_uri()
+    jobs = [context.Process(target=_pickled_job, args=(tmp_path / f"run{i}",)) for i in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * 4
+    for i in range(4):
+        run_id = Spool(tmp_path / f"run{i}").run_id
+        assert run_id is not None and len(history(run_id, "reward/alive")) == 50
+
+
+def _pickled_job(folder: Path) -> None:
+    import os
+
+    os.chdir(folder.parent)
+    _job(compose(["species=trex", "tracking.log_every=0.05"]), folder)
