@@ -59,7 +59,9 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
     for name, table in tables.items():
         if name in FOREIGN:
             result.content[name] = table
-            result.not_taken.append((f"{name}.*", "there is no JAX backend; kept verbatim under its own key, for the record"))
+            result.not_taken.append(
+                (f"{name}.*", "there is no JAX backend; kept verbatim under its own key, for the record")
+            )
         elif name in TABLES and isinstance(table, dict):
             _take(table, name, known, result.content.setdefault(name, {}), result)
         else:
@@ -117,7 +119,9 @@ def write(converted: Converted, recipe: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert a folder and print the report; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dinorl.convert", description="Turn TOML stage files into a recipe.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dinorl.convert", description="Turn TOML stage files into a recipe."
+    )
     parser.add_argument("folder", type=Path, help="holds <species>/stage<n>_<name>.toml")
     parser.add_argument("--name", default="toml", help="of the recipe: recipe=NAME (default %(default)s)")
     parser.add_argument("--out", type=Path, help="recipes' folder (default: conf/recipe)")
@@ -131,9 +135,13 @@ def main(arguments: list[str] | None = None) -> int:
     group = out.parent / f"{chosen.name}.yaml"
     if not group.exists():
         group.parent.mkdir(parents=True, exist_ok=True)
-        group.write_text((conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{chosen.name}/"))
+        group.write_text(
+            (conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{chosen.name}/")
+        )
     for one in converted:
-        taken = sum(len(OmegaConf.to_container(OmegaConf.create(v))) for k, v in one.content.items() if k not in FOREIGN)  # type: ignore[arg-type]
+        taken = sum(
+            len(OmegaConf.to_container(OmegaConf.create(v))) for k, v in one.content.items() if k not in FOREIGN
+        )  # type: ignore[arg-type]
         print(f"{write(one, out)}: {taken} keys from {one.source}")
         for key, reason in one.not_taken:
             print(f"    not taken: {key}: {reason}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+
 from dinorl.config import STAGES, Config, ConfigError, to_container
 from dinorl.config.explain import SCOPES, explain_key, groups
 from dinorl.config.messages import unknown_option
@@ -201,7 +202,9 @@ def _compose(compose: Composer, overrides: list[str], settings: Sequence[Setting
         for setting in settings:
             if setting.scope == stage and text.startswith(setting.name):
                 prefix = setting.typed.lstrip("+~").removesuffix(setting.name)
-                raise ConfigError(prefix + text.replace(f"Type {setting.name}", f"Type {prefix}{setting.name}")) from error
+                raise ConfigError(
+                    prefix + text.replace(f"Type {setting.name}", f"Type {prefix}{setting.name}")
+                ) from error
         raise
 
 

@@ -46,7 +46,9 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     """Print what each stage came to, where it lies, and how to look at it."""
     table = Table(title="results", title_justify="left")
     for column in ("lineage", "stage", "status", "gate", "steps", "time", "return", "m/s", "falls", "success"):
-        table.add_column(column, justify="left" if column in ("lineage", "stage", "status", "gate") else "right", overflow="fold")
+        table.add_column(
+            column, justify="left" if column in ("lineage", "stage", "status", "gate") else "right", overflow="fold"
+        )
     last = None
     for lineage in plan.lineages:
         for job in lineage.jobs:
@@ -58,7 +60,9 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     console().print(table)
     failed = [job for job in plan.jobs if states[job.key]["status"] in ("FAILED", "NOT RUN")]
     for job in failed:
-        say(f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}; log: {folder / job.folder / 'train.log'}")
+        say(
+            f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}; log: {folder / job.folder / 'train.log'}"
+        )
     for job in plan.jobs:
         if states[job.key].get("gate") in ("advanced_on_budget", "stopped_on_budget"):
             say(f"NOT PASSED: {job.folder}: the budget ended before the gate was passed ({states[job.key]['gate']})")

@@ -46,7 +46,10 @@ def test_gymnasium_and_sb3_find_nothing_to_complain_about(name: str) -> None:
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
 def test_a_picture_shows_the_animal(species: str) -> None:
-    env = gym.make(next(i for i, (s, stage) in environment_ids().items() if (s, stage) == (species, "balance")), render_mode="rgb_array")
+    env = gym.make(
+        next(i for i, (s, stage) in environment_ids().items() if (s, stage) == (species, "balance")),
+        render_mode="rgb_array",
+    )
     env.reset(seed=0)
     picture = env.render()
     assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8
@@ -206,7 +209,9 @@ def test_models_keep_the_contract(species: str) -> None:
     env = BatchEnv(compose([f"species={species}", "stage=balance", "env.push_speed=0.0"]), 8)
     model = env.animal.model
     assert model.opt.jacobian == mujoco.mjtJacobian.mjJAC_DENSE  # mujoco 4.0.0 mis-solves sparse ones (#3767)
-    assert env.animal.mass == pytest.approx({"velociraptor": 13.5, "trex": 85.0, "brachiosaurus": 175.0}[species], rel=0.01)
+    assert env.animal.mass == pytest.approx(
+        {"velociraptor": 13.5, "trex": 85.0, "brachiosaurus": 175.0}[species], rel=0.01
+    )
     env.reset()
     for _ in range(150):
         step = env.step(np.zeros((8, model.nu)))

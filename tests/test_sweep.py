@@ -54,7 +54,11 @@ def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypat
     assert shared.data.tags["lineages"] == f"{one},{two}"
     other = next(r for r in parents if r.data.tags["lineage"] == two)
     assert other.data.tags["shared.1-balance"] == shared.info.run_id
-    rates = {r.data.tags["lineage"]: float(r.data.params["ppo.learning_rate"]) for r in children if r.data.tags["stage"] == "locomotion"}
+    rates = {
+        r.data.tags["lineage"]: float(r.data.params["ppo.learning_rate"])
+        for r in children
+        if r.data.tags["stage"] == "locomotion"
+    }
     assert rates == {one: 1e-4, two: 2e-4}
     for name in found:
         run = folder / name
@@ -70,7 +74,9 @@ def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("launcher", ["basic", "ray", "joblib"])
-def test_a_job_that_fails_stops_only_its_own_lineage(launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_fails_stops_only_its_own_lineage(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Something stands where a run folder should be made, so that Hydra itself cannot start the job."""
     folder = tmp_path / "outputs" / "s"
     (folder / "trex-ppo-s1").mkdir(parents=True)
@@ -107,7 +113,9 @@ def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
 
 
 def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
-    done = dinorl(tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "curriculum.on_budget=stop", "sweep.name=p")
+    done = dinorl(
+        tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "curriculum.on_budget=stop", "sweep.name=p"
+    )
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [s["status"] for s in found.values()] == ["DONE", "PRUNED"]

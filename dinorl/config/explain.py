@@ -95,6 +95,4 @@ def species_config(species: str) -> SpeciesConfig | None:
     from dinorl.config.schema import EventConfig
 
     event = EventConfig(node.event.name, list(node.event.effectors), dict(node.event["keys"]))
-    return SpeciesConfig(
-        node.name, node.title, node.gym_name, node.mjcf, list(node.feet), list(node.gait_phase), event
-    )
+    return SpeciesConfig(node.name, node.title, node.gym_name, node.mjcf, list(node.feet), list(node.gait_phase), event)

@@ -16,9 +16,9 @@ def nearest(word: str, among: Iterable[str], count: int = 1) -> list[str]:
     last = word.rsplit(".", 1)[-1]
     # the same key under another node is nearer than a like-looking one
     same = [key for key in known if key.rsplit(".", 1)[-1] == last and key != word]
-    return (same + [k for k in difflib.get_close_matches(word, known, n=count + len(same), cutoff=0.6) if k not in same])[
-        :count
-    ]
+    return (
+        same + [k for k in difflib.get_close_matches(word, known, n=count + len(same), cutoff=0.6) if k not in same]
+    )[:count]
 
 
 def wrong_value(key: str, found: object, expected: str, example: object = None) -> ConfigError:

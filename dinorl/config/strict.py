@@ -300,4 +300,6 @@ def _check_together(cfg: Config) -> None:
     for arch in ("ppo", "sac"):
         layers = getattr(cfg, arch).policy_kwargs.net_arch
         if not layers or min(layers) < 1:
-            raise wrong_value(f"{arch}.policy_kwargs.net_arch", layers, "at least one layer of 1 or more units", "[128,128]")
+            raise wrong_value(
+                f"{arch}.policy_kwargs.net_arch", layers, "at least one layer of 1 or more units", "[128,128]"
+            )

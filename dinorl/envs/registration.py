@@ -21,7 +21,10 @@ def environment_ids() -> dict[str, tuple[str, str]]:
     for path in sorted(conf_dir().glob("species/*.yaml")):
         species = OmegaConf.load(path).species
         for stage in STAGES:
-            ids[f"dinorl/{species.gym_name}-{stage_title(stage, species.event.name)}-v{VERSION}"] = (species.name, stage)
+            ids[f"dinorl/{species.gym_name}-{stage_title(stage, species.event.name)}-v{VERSION}"] = (
+                species.name,
+                stage,
+            )
     return ids
 
 

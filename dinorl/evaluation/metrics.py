@@ -114,5 +114,7 @@ class Recorder:
             "trunk.pitch_deg": float(np.degrees(self.pitch.sum() / total)),
             "trunk.roll_deg": float(np.degrees(self.roll.sum() / total)),
             # energy per weight and distance (Tucker 1975); what stands still has none
-            "cost_of_transport": float(self.energy.sum() / (self.mass * 9.81 * travelled)) if travelled > 1.0 else float("nan"),
+            "cost_of_transport": float(self.energy.sum() / (self.mass * 9.81 * travelled))
+            if travelled > 1.0
+            else float("nan"),
         }

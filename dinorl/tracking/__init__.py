@@ -168,7 +168,9 @@ class Tracker(NullTracker):
             log.warning("tracking: %s: %s", type(error).__name__, error)
             if not self._complained:
                 self._complained = True
-                self._display.say(f"MLflow cannot be reached ({type(error).__name__}); training goes on, numbers are kept")
+                self._display.say(
+                    f"MLflow cannot be reached ({type(error).__name__}); training goes on, numbers are kept"
+                )
 
 
 def _now() -> int:

@@ -73,6 +73,15 @@ def replay_ratio(cfg: Config) -> float:
     return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
 
 
+class StageSAC(SAC):
+    """SAC that goes on from a policy: what it gathers before it learns is lived by that policy, not at random."""
+
+    handed_over = False
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
+        return super()._sample_action(0 if self.handed_over else learning_starts, action_noise, n_envs)
+
+
 def make_model(cfg: Config, env: VecNormalize) -> BaseAlgorithm:
     """Build the algorithm of the config on an environment; everything it does at random follows ``cfg.seed``."""
     if cfg.algo.name == "ppo":
@@ -108,10 +117,10 @@ def _ppo(cfg: Config, env: VecNormalize) -> PPO:
     )
 
 
-def _sac(cfg: Config, env: VecNormalize) -> SAC:
+def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
     sac = cfg.sac
     ent_coef: Any = sac.ent_coef if isinstance(sac.ent_coef, str) else float(sac.ent_coef)
-    return SAC(
+    return StageSAC(
         "MlpPolicy",
         env,
         learning_rate=schedule(sac.learning_rate, sac.learning_rate_end, sac.lr_schedule),

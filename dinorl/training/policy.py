@@ -17,7 +17,12 @@ from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, make_model
 def load_player(source: Path) -> Policy:
     """Return the deterministic policy of a bundle, its observation statistics included and frozen."""
     cfg = bundle.load_config(source)
-    small = replace(cfg, sim=replace(cfg.sim, n_envs=1), ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps), sac=replace(cfg.sac, buffer_size=1))
+    small = replace(
+        cfg,
+        sim=replace(cfg.sim, n_envs=1),
+        ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps),
+        sac=replace(cfg.sac, buffer_size=1),
+    )
     env = VecNormalize(DinoVecEnv(small), training=False, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
     model = make_model(small, env)
     bundle.load_policy(source, model, env)

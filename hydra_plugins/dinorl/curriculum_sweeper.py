@@ -18,9 +18,7 @@ class CurriculumSweeperConfig:
     params: dict[str, str] | None = field(default=None)
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="curriculum", node=CurriculumSweeperConfig, provider="dinorl"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="curriculum", node=CurriculumSweeperConfig, provider="dinorl")
 
 
 class CurriculumSweeper(Sweeper):
