@@ -60,6 +60,7 @@ def test_schedules_go_from_start_to_end() -> None:
     assert [linear(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
     assert [cosine(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
     assert cosine(0.75) > linear(0.75)
+    assert linear(-3.0) == cosine(-3.0) == pytest.approx(0.2)  # a rollout may go beyond the budget
     assert schedule(0.3, None, "linear")(0.0) == 0.3
 
 

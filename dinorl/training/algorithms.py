@@ -24,12 +24,15 @@ Schedule = Callable[[float], float]
 
 
 def schedule(start: float, end: float | None, shape: str) -> Schedule:
-    """Return the value over the stage: from ``start`` to ``end``, linear or half a cosine; constant without ``end``."""
+    """Return the value over the stage: from ``start`` to ``end``, linear or half a cosine; constant without ``end``.
+
+    The last rollout goes beyond the budget, where progress_remaining is negative: the value stays at its end.
+    """
     if end is None:
         return lambda remaining: start
     if shape == "cosine":
-        return lambda remaining: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * (1.0 - remaining)))
-    return lambda remaining: end + (start - end) * remaining
+        return lambda remaining: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * (1.0 - max(remaining, 0.0))))
+    return lambda remaining: end + (start - end) * max(remaining, 0.0)
 
 
 def warm_up(base: Schedule, value: float | None, curriculum: CurriculumConfig) -> Schedule:

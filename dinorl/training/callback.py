@@ -18,6 +18,7 @@ from dinorl.config import Config
 from dinorl.envs.batch import Episodes
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Evaluator
+from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import entropy_schedule, ramp_weight
@@ -78,8 +79,8 @@ class StageCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._apply_schedules()
-        self._evaluate_null()
         self._reported = time.perf_counter()
+        self.tracker.log_metrics({"time/startup_s": seconds_since_start()}, 0)
 
     def _on_rollout_start(self) -> None:
         # PPO reads its entropy coefficient in the update, which comes right before the next rollout's start
@@ -176,6 +177,8 @@ class StageCallback(BaseCallback):
         return not self.passed
 
     def _evaluate(self) -> None:
+        if not self.null:
+            self._evaluate_null()
         begun = time.perf_counter()
         metrics = self.evaluator.run(self._policy)
         self.evaluation_seconds += time.perf_counter() - begun
