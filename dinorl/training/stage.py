@@ -52,6 +52,7 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
         ConfigError: the bundle to start from does not fit.
     """
     begun = time.perf_counter()
+    run_dir.mkdir(parents=True, exist_ok=True)
     threads = cfg.sim.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
