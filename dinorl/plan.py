@@ -262,7 +262,8 @@ def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
         head = setting.name.partition(".")[0]
         if head in groups("algo") and head not in used and "." in setting.name:
             raise ConfigError(
-                f"{setting.typed}: means nothing here, no job of this command uses {head}. Type algo={head}, or remove it"
+                f"{setting.typed}: means nothing here, no job of this command uses {head}. "
+                f"Type algo={head}, or remove it"
             )
 
 

@@ -61,7 +61,8 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     failed = [job for job in plan.jobs if states[job.key]["status"] in ("FAILED", "NOT RUN")]
     for job in failed:
         say(
-            f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}; log: {folder / job.folder / 'train.log'}"
+            f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}; "
+            f"log: {folder / job.folder / 'train.log'}"
         )
     for job in plan.jobs:
         if states[job.key].get("gate") in ("advanced_on_budget", "stopped_on_budget"):

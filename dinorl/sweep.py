@@ -132,7 +132,7 @@ class Sweep:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:
-        """Refuse what cannot be started: a model that does not compile or lacks a sensor, a bundle that is not there."""
+        """Refuse what cannot start: a model that does not compile or lacks a sensor, a bundle that is not there."""
         from dinorl.sim.model import Animal
         from dinorl.training.locate import resolve
 
@@ -306,7 +306,7 @@ class Sweep:
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:
-    """Return a config in which Ray, if it launches, is quiet and gives each job one CPU, unless it was told otherwise."""
+    """Return a config in which Ray, if it launches, is quiet and gives each job one CPU, unless told otherwise."""
     if OmegaConf.select(config, "hydra.launcher.ray") is None:
         return config
     quiet = {"init": {"include_dashboard": False, "log_to_driver": False}, "remote": {"num_cpus": 1}}

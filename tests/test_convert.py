@@ -55,7 +55,8 @@ def test_converting_again_gives_the_committed_recipe(tmp_path: Path) -> None:
 def test_what_is_not_taken_is_listed_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trex").mkdir()
     (tmp_path / "trex" / "stage1_balance.toml").write_text(
-        '[stage]\nname = "strut"\n[env]\nalive_bonus = 2\nstrike_bonus = 1.0\n[ppo]\nlearning_rat = 1e-3\n[colour]\nred = 1\n'
+        '[stage]\nname = "strut"\n[env]\nalive_bonus = 2\nstrike_bonus = 1.0\n'
+        "[ppo]\nlearning_rat = 1e-3\n[colour]\nred = 1\n"
     )
     assert main([str(tmp_path), "--name", "mine", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out

@@ -38,8 +38,8 @@ def add_species(folder: Path) -> None:
 def test_an_animal_from_a_users_own_folder_goes_the_whole_way(tmp_path: Path) -> None:
     add_species(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "dinorl", "--config-dir", "conf", "species=troodon", "experiment=debug", "sweep.name=first",
-         "curriculum.timesteps=256", "3.env.peck_bonus=7.0"],
+        [sys.executable, "-m", "dinorl", "--config-dir", "conf", "species=troodon", "experiment=debug",
+         "sweep.name=first", "curriculum.timesteps=256", "3.env.peck_bonus=7.0"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -51,8 +51,8 @@ def test_a_stages_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     assert tracker.run_id is not None
     run = store.client(store.embedded_uri()).get_run(tracker.run_id)
     for key, value in {
-        "species": "trex", "stage": "behavior", "stage_index": "3", "algo": "sac", "seed": "0", "lineage": "trex-sac-s0",
-        "sweep": "first", "status": "DONE", "gate": "passed", "mlflow.parentRunId": parent,
+        "species": "trex", "stage": "behavior", "stage_index": "3", "algo": "sac", "seed": "0",
+        "lineage": "trex-sac-s0", "sweep": "first", "status": "DONE", "gate": "passed", "mlflow.parentRunId": parent,
     }.items():  # fmt: skip
         assert run.data.tags[key] == value
     assert "git_sha" in run.data.tags

@@ -30,9 +30,9 @@ from dinorl.training.policy import load_player
 from dinorl.training.stage import run_stage
 
 SMALL = [
-    "species=trex", "sim.n_envs=8", "ppo.n_steps=32", "ppo.batch_size=64", "curriculum.timesteps=1024", "eval.episodes=4",
-    "eval.every=512", "eval.video_seconds=0", "env.max_episode_steps=60", "sac.learning_starts=64", "sac.gradient_steps=2",
-    "sac.batch_size=32",
+    "species=trex", "sim.n_envs=8", "ppo.n_steps=32", "ppo.batch_size=64", "curriculum.timesteps=1024",
+    "eval.episodes=4", "eval.every=512", "eval.video_seconds=0", "env.max_episode_steps=60",
+    "sac.learning_starts=64", "sac.gradient_steps=2", "sac.batch_size=32",
 ]  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def test_schedules_go_from_start_to_end() -> None:
 def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
     cfg = compose([
         "species=trex", "stage=locomotion", "curriculum.timesteps=1000", "curriculum.warmup_timesteps=100",
-        "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2", "ppo.ent_coef=0.01",
-        "ppo.ent_coef_end=0.0",
+        "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2",
+        "ppo.ent_coef=0.01", "ppo.ent_coef_end=0.0",
     ])  # fmt: skip
     clip, entropy = clip_schedule(cfg), entropy_schedule(cfg)
     assert entropy is not None

@@ -59,7 +59,8 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
     if rest and head not in {k.partition(".")[0] for k in known_keys()} | {"hydra", "sweep"}:
         if head.isdigit():
             return ConfigError(
-                f"{key}: there is no stage {head}; expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
+                f"{key}: there is no stage {head}; "
+                f"expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
                 f"Type {nearest(head, SCOPES)[0] if nearest(head, SCOPES) else '3'}.{rest}=…"
             )
     if key in GROUPS or head in GROUPS and not rest:

@@ -221,14 +221,12 @@ def _convert_node(value: Any, kind: type, key: str) -> Any:
     missing = [name for name in fields if name not in value]
     if missing:
         raise ConfigError(f"{prefix}{missing[0]}: missing from the composed config; it needs a value in conf/")
-    converted = {}
+    converted: dict[str, Any] = {}
     for name in fields:
-        hint = hints[name]
         if kind is Config and name == "env":
-            species: SpeciesConfig = converted["species"]
-            converted[name] = _convert_env(value[name], species)
+            converted[name] = _convert_env(value[name], converted["species"])
         else:
-            converted[name] = _convert(value[name], hint, f"{prefix}{name}")
+            converted[name] = _convert(value[name], hints[name], f"{prefix}{name}")
     return kind(**converted)
 
 

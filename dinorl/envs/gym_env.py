@@ -39,7 +39,7 @@ class DinoEnv(gym.Env):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode={render_mode!r}: expected None or one of {self.metadata['render_modes']}")
         self.batch = BatchEnv(_config(species, stage, cfg), 1)
-        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.batch.animal.control_timestep)}
+        self.metadata = {**self.metadata, "render_fps": self.batch.animal.fps}
         self.observation_space = self.batch.observation_space
         self.action_space = self.batch.action_space
         self.render_mode = render_mode
@@ -102,7 +102,7 @@ class DinoVectorEnv(VectorEnv):
         self.batch = BatchEnv(_config(species, stage, cfg), num_envs)
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.batch.animal.control_timestep)}
+        self.metadata = {**self.metadata, "render_fps": self.batch.animal.fps}
         self.single_observation_space = self.batch.observation_space
         self.single_action_space = self.batch.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -153,7 +153,7 @@ class DinoVectorEnv(VectorEnv):
             info |= {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask}
         return info
 
-    def render(self) -> tuple[np.ndarray | None, ...] | None:
+    def render(self) -> tuple[Any, ...] | None:
         """Return a picture of every animal, each (480, 640, 3) uint8, or None without ``render_mode``."""
         if self.render_mode is None:
             return None

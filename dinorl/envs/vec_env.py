@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -45,7 +45,7 @@ class DinoVecEnv(VecEnv):
     ) -> None:
         self.batch = BatchEnv(cfg, n, stagger)
         self.render_mode = render_mode
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / self.batch.animal.control_timestep)}
+        self.metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": self.batch.animal.fps}
         super().__init__(self.batch.n, self.batch.observation_space, self.batch.action_space)
         self._actions = np.zeros((self.batch.n, *self.batch.action_space.shape))
         self._camera: Camera | None = None
@@ -56,7 +56,8 @@ class DinoVecEnv(VecEnv):
         """Begin new episodes for all; a seed given to :meth:`seed` before counts from here."""
         if self._seeds[0] is not None:
             for i, seed in enumerate(self._seeds):
-                self.batch.seed(int(seed) - i, np.array([i]))
+                if seed is not None:
+                    self.batch.seed(int(seed) - i, np.array([i]))
         observation = self.batch.reset()
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
@@ -125,5 +126,5 @@ class DinoVecEnv(VecEnv):
         """Return False for each: there is no environment object per animal that a wrapper could hold."""
         return [False for _ in self._chosen(indices)]
 
-    def _chosen(self, indices: VecEnvIndices) -> Iterable[int]:
+    def _chosen(self, indices: VecEnvIndices) -> list[int]:
         return list(self._get_indices(indices))

@@ -8,7 +8,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dinorl.sim.model import Animal
 
-# A simulation that MuJoCo finds unusable raises one of these warnings and stops (mj_checkPos, mj_checkVel, mj_checkAcc).
+# What MuJoCo warns of when it finds a simulation unusable and stops it (mj_checkPos, mj_checkVel, mj_checkAcc).
 _DIVERGED = [
     mujoco.mjtWarning.mjWARN_BADQPOS.value,
     mujoco.mjtWarning.mjWARN_BADQVEL.value,

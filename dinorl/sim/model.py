@@ -78,6 +78,11 @@ class Animal:
         self.target_mocap: int = int(self.model.body("target").mocapid[0])
         self.target_height: float = float(self.model.body("target").pos[2])
 
+    @property
+    def fps(self) -> int:
+        """Control steps per second, as ``render_fps`` wants it."""
+        return round(1.0 / self.control_timestep)
+
     @cached_property
     def drawn(self) -> mujoco.MjModel:
         """The same model with everything that is only drawn; the state of the one fits the other."""
@@ -120,7 +125,8 @@ class Animal:
             index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SENSOR, name)
             if index < 0:
                 raise ConfigError(
-                    f"{self.path}: found no sensor {name!r}, which every task of {self.species.name} reads; add it to <sensor>"
+                    f"{self.path}: found no sensor {name!r}, which every task of {self.species.name} reads; "
+                    "add it to <sensor>"
                 )
             start = self.model.sensor_adr[index]
             rows.append(np.arange(start, start + self.model.sensor_dim[index]))

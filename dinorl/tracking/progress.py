@@ -37,7 +37,8 @@ class StageProgress:
         if self.console.is_terminal:
             if self._bar is None:
                 self._bar = Progress(
-                    TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                    TextColumn("{task.description}"), BarColumn(),
+                    TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                     TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=self.console, transient=True,
                 )  # fmt: skip
                 self._bar.add_task(self.title, total=total, text=text)

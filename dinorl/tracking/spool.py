@@ -1,7 +1,7 @@
 """What a run has to tell MLflow, as lines in its folder: written first, sent after, so that nothing is lost.
 
 ``tracking.jsonl`` has a header (the run) and an entry a line; ``tracking.sent`` says how many bytes of it have arrived.
-Sending again what may have arrived does no harm: MLflow keeps one of metrics that are equal in key, step, time and value.
+Sending again what may have arrived does no harm: of metrics equal in key, step, time and value MLflow keeps one.
 """
 
 from __future__ import annotations

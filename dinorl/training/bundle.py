@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config, ConfigError, build, to_container
@@ -53,10 +55,13 @@ def save(
     building = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     building.mkdir()
     try:
-        np.savez(building / POLICY, **_state_arrays(model.policy.state_dict()))
-        np.savez(building / OPTIMIZER, **_optimizer_arrays(model))
-        np.savez(building / NORMALIZATION, **_normalization_arrays(env))
-        np.savez(building / RANDOM, **_random_arrays())
+        for name, arrays in (
+            (POLICY, _state_arrays(model.policy.state_dict())),
+            (OPTIMIZER, _optimizer_arrays(model)),
+            (NORMALIZATION, _normalization_arrays(env)),
+            (RANDOM, _random_arrays()),
+        ):
+            np.savez(building / name, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
         if replay and isinstance(model, OffPolicyAlgorithm):
             _save_replay(building / REPLAY, model)
         OmegaConf.save(OmegaConf.create(to_container(cfg)), building / CONFIG)
@@ -114,8 +119,9 @@ def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
             )
     model.policy.load_state_dict(state)
     with np.load(bundle / NORMALIZATION, allow_pickle=False) as arrays:
-        env.obs_rms.mean, env.obs_rms.var = arrays["obs_mean"], arrays["obs_var"]  # type: ignore[union-attr]
-        env.obs_rms.count = float(arrays["obs_count"])  # type: ignore[union-attr]
+        assert isinstance(env.obs_rms, RunningMeanStd)  # a dictionary only for dictionary observations
+        env.obs_rms.mean, env.obs_rms.var = arrays["obs_mean"], arrays["obs_var"]
+        env.obs_rms.count = float(arrays["obs_count"])
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -129,7 +135,7 @@ def _state_arrays(state: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 
 def _optimizers(model: BaseAlgorithm) -> dict[str, torch.optim.Optimizer]:
-    if not isinstance(model, OffPolicyAlgorithm):
+    if not isinstance(model, SAC):
         return {"policy": model.policy.optimizer}
     found = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
     if model.ent_coef_optimizer is not None:

@@ -166,7 +166,7 @@ class StageCallback(BaseCallback):
         self._reported = now
 
     def _policy(self, observation: np.ndarray) -> np.ndarray:
-        action, _ = self.model.predict(self.env.normalize_obs(observation), deterministic=True)  # type: ignore[arg-type]
+        action, _ = self.model.predict(self.env.normalize_obs(observation), deterministic=True)
         return action
 
     def _maybe_evaluate(self) -> bool:

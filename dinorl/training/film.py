@@ -37,7 +37,7 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
     with imageio.get_writer(path, fps=1.0 / (every * dt)) as writer:
         for step in range(round(seconds / dt)):
             if step % every == 0:
-                writer.append_data(camera.picture(0))
+                writer.append_data(camera.picture(0))  # type: ignore[attr-defined]  # imageio types no writer
             observation = batch.step(policy(observation)).observation
     camera.close()
     return path

@@ -28,7 +28,7 @@ def load_player(source: Path) -> Policy:
     bundle.load_policy(source, model, env)
 
     def act(observation: np.ndarray) -> np.ndarray:
-        action, _ = model.predict(env.normalize_obs(observation), deterministic=True)  # type: ignore[arg-type]
+        action, _ = model.predict(env.normalize_obs(observation), deterministic=True)
         return action
 
     return act
