@@ -27,6 +27,8 @@ def main() -> None:
 
     typed = get_args_parser().parse_known_args()[0]
     try:
+        if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):
+            raise ConfigError("hydra.mode: every command is planned and launched by the sweeper. Remove it")
         if typed.cfg:  # one stage's config is asked for: its stage-scoped keys apply, the others do not exist
             others = [argument for argument in sys.argv[1:] if argument not in typed.overrides]
             sys.argv[1:] = [*others, *one_stage(typed.overrides)]

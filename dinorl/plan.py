@@ -22,6 +22,8 @@ from dinorl.config.messages import unknown_option
 
 # Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
 SWEEPER_KEYS = ("sweep",)
+# Keys by which a config group's option says what it is.
+CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
 _NOT_TRAINED_ON = ("tracking", "warm_start", "resume", "plan_only")
 _MAX_NAME = 120
 
@@ -127,6 +129,14 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
         else:
             settings.append(Setting(None, typed, values, typed))
     for setting in settings:
+        if setting.name in CHOSEN_WHOLE:
+            group = setting.name.partition(".")[0]
+            raise ConfigError(f"{setting.typed}: is said by conf/{group}/, which is chosen whole. Type {group}=…")
+        if setting.scope is not None and setting.name == "warm_start" and setting.scope != stages[0]:
+            raise ConfigError(
+                f"{setting.typed}: stage {setting.scope} starts from the stage before it. "
+                f"Type warm_start=… for the first stage, or stage={setting.scope} to run it alone"
+            )
         if strict and setting.scope is not None and setting.scope not in stages:
             raise ConfigError(
                 f"{setting.typed}: stage {setting.scope} is not run by this command (stage={','.join(stages)}). "
@@ -285,7 +295,8 @@ def plan_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
 
 def hydra_value(text: str) -> str:
     """Quote a string so that Hydra's grammar takes it as it is."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # in its quoted strings a backslash is a backslash, but for those right before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 

@@ -29,7 +29,7 @@ def print_plan(plan: Plan, folder: Path | None = None) -> None:
     """Print every lineage's stages, and which are shared."""
     trained, named = len(plan.jobs), sum(len(lineage.jobs) for lineage in plan.lineages)
     shared = f", {named - trained} of them shared" if named > trained else ""
-    title = f"{len(plan.lineages)} lineage(s), {named} stages{shared}: {trained} to train"
+    title = f"{_count(len(plan.lineages), 'lineage')}, {_count(named, 'stage')}{shared}: {trained} to train"
     table = Table(title=title, title_justify="left")
     for column in ("lineage", "stage", "algo", "steps", "starts"):
         table.add_column(column, justify="right" if column == "steps" else "left", overflow="fold")
@@ -71,6 +71,10 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     if done:
         say(f"watch:    python -m dinorl.play {folder / done[-1].folder}")
         say("compare:  make ui")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _cells(state: Mapping[str, Any]) -> tuple[str, ...]:

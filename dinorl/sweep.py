@@ -101,10 +101,10 @@ class Sweep:
         """
         with without_planning_keys():
             plan = self._plan(arguments)
+            self._check_files(plan)
             if self.config.plan_only:
                 report.print_plan(plan)
                 return
-            self._check_files(plan)
             self._open_folder()
             report.print_plan(plan, self.folder)
             self._open_tracking(plan)

@@ -123,5 +123,5 @@ def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
 
 def test_plan_only_leaves_nothing(tmp_path: Path) -> None:
     done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "seed=0,1,2", "plan_only=true")
-    assert done.returncode == 0 and "12 lineage(s), 36 stages: 36 to train" in done.stdout
+    assert done.returncode == 0 and "12 lineages, 36 stages: 36 to train" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ GROUPS = ("species", "stage", "algo", "recipe", "experiment", "sweep")
 SWEEP_KEYS = ("sweep.name", "sweep.retries")
 SCOPES: dict[str, str] = {str(i): stage for i, stage in enumerate(STAGES, 1)} | {stage: stage for stage in STAGES}
 _COULD_NOT_OVERRIDE = re.compile(r"Could not override '([^']+)'")
+_COULD_NOT_APPEND = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
 _COULD_NOT_DELETE = re.compile(r"Could not delete from config\.\s*'?([\w.]+)'?")
 
 
@@ -48,6 +49,9 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
     match = _COULD_NOT_OVERRIDE.search(text) or _COULD_NOT_DELETE.search(text)
     if match:
         return explain_key(match.group(1), overrides)
+    match = _COULD_NOT_APPEND.search(text)
+    if match:
+        return ConfigError(f"+{match.group(1)}: this key exists already. Type {match.group(1)}=… without the +")
     return ConfigError(text.strip())
 
 
@@ -63,6 +67,11 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
                 f"expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
                 f"Type {nearest(head, SCOPES)[0] if nearest(head, SCOPES) else '3'}.{rest}=…"
             )
+    if head == "hydra":
+        return ConfigError(
+            f"{key}: Hydra's own config has no such key as composed here (python -m dinorl --cfg hydra shows it). "
+            f"Type +{key}=… to add it"
+        )
     if key in GROUPS or head in GROUPS and not rest:
         return unknown_option(head, "", groups(head))
     species = chosen_species(overrides)

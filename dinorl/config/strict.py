@@ -39,7 +39,7 @@ class Range:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"more than {self.low:g}" if self.open_low else f"{self.low:g} or more"
-        return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+        return f"in {'(' if self.open_low else '['}{self.low:.7g}, {self.high:.7g}]"
 
 
 _POSITIVE, _NON_NEGATIVE, _ONE_OR_MORE = Range(0, open_low=True), Range(0), Range(1)

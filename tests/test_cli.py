@@ -1,0 +1,77 @@
+"""The command line: what is typed wrong is said well, before anything is begun; what is typed right is what runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BAD = {
+    # what is typed: what the message must say: found, expected, what to type instead
+    "ppo.learning_rat=1": ["ppo.learning_rat: there is no such key", "Type ppo.learning_rate=…"],
+    "+ppo.learning_rat=1": ["ppo.learning_rat: there is no such key", "Type ppo.learning_rate=…"],
+    "+ppo.learning_rate=1": ["+ppo.learning_rate: this key exists already", "Type ppo.learning_rate=… without the +"],
+    "2.ppo.learning_rat=1": ["2.ppo.learning_rat: there is no such key", "Type 2.ppo.learning_rate=…"],
+    "ppo.learning_rate=fast": ["expected a number in (0, 1], found fast", "ppo.learning_rate=3e-4"],
+    "ppo.batch_size=100": ["24 × 512 = 12288", "Type ppo.batch_size=96"],
+    "species=dodo": ["species=dodo: there is no such species", "brachiosaurus, trex, velociraptor"],
+    "stage=flying": ["stage=flying: there is no such stage", "balance, behavior, locomotion", "Type stage=balance"],
+    "4.ppo.gamma=0.9": ["4.ppo.gamma: there is no stage 4", "1 (balance), 2 (locomotion), 3 (behavior)"],
+    "env.bite_bonus=5 species=velociraptor": [
+        "env.bite_bonus: means nothing for species=velociraptor",
+        "env.strike_bonus",
+    ],
+    "ppo.gamma=1.5": ["ppo.gamma=1.5: expected a number in (0, 1], found 1.5", "ppo.gamma=0.99"],
+    "sim.n_envs=0": ["sim.n_envs=0: expected a whole number 1 or more, found 0", "sim.n_envs=64"],
+    "warm_start=/nowhere": ["/nowhere"],
+    # and others that people type
+    "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],
+    "sac.tau=0.01": ["sac.tau: means nothing here", "Type algo=sac"],
+    "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],
+    "stage=balance 2.ppo.gamma=0.9": ["2.ppo.gamma: stage locomotion is not run", "stage=balance,locomotion"],
+    "2.warm_start=/nowhere": ["2.warm_start: stage locomotion starts from the stage before it"],
+    "3.algo=sac": ["algo=sac in stage behavior: the stage before has ppo"],
+    "2.ppo.policy_kwargs.net_arch=[64]": ["ppo.policy_kwargs.net_arch=[64] in stage locomotion"],
+    "species.name=allosaurus": ["species.name", "Type species=…"],
+    "hydra.mode=RUN": ["hydra.mode", "Remove it"],
+    "hydra/launcher=rai": ["hydra/launcher=rai", "Type hydra/launcher=ray"],
+    "ppo.learning_rate": ["ppo.learning_rate: not Hydra's grammar", "Type key=value"],
+    "recipe=toml jax.n_envs=4": ["jax.n_envs: dinorl has no JAX backend"],
+    "sac.ent_coef=auto_x algo=sac": ["sac.ent_coef=auto_x: expected auto"],
+    "ppo.gamma=0.9,1.9": ["ppo.gamma=1.9: expected a number in (0, 1]"],
+    "env.prey_distance_range=[6,2]": ["env.prey_distance_range=[6, 2]", "the smaller first"],
+}
+
+
+def dinorl(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dinorl", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120.0
+    )
+
+
+@pytest.mark.parametrize("typed", BAD)
+def test_a_wrong_command_is_refused_with_a_message_and_leaves_nothing(typed: str, tmp_path: Path) -> None:
+    done = dinorl(tmp_path, *typed.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("dinorl: ") and "Traceback" not in done.stderr
+    for words in BAD[typed]:
+        assert words in done.stderr
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+def test_the_config_of_one_stage_is_shown_with_its_own_keys(tmp_path: Path) -> None:
+    shown = dinorl(
+        tmp_path, "--cfg", "job", "species=velociraptor", "stage=locomotion", "2.ppo.gamma=0.9", "ppo.gamma=0.8",
+        "3.ppo.gamma=0.7",
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "gamma: 0.9" in shown.stdout and "name: velociraptor" in shown.stdout
+    assert not {"'1':", "balance:", "sweep:"} & {line.strip() for line in shown.stdout.splitlines()}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_hydras_and_names_the_groups(tmp_path: Path) -> None:
+    shown = dinorl(tmp_path, "--help")
+    assert shown.returncode == 0 and "species: brachiosaurus, trex, velociraptor" in shown.stdout

@@ -1,0 +1,116 @@
+"""From overrides to a plan: lineages, shared stages, and whose key wins. No process is started here."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from dinorl.config import ConfigError, build, compose, flatten, to_container
+from dinorl.config.strict import known_keys
+from dinorl.plan import Plan, hydra_value, make_plan, plan_rows, read_settings
+
+
+def plan(*overrides: str) -> Plan:
+    settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)))
+    return make_plan(settings, stages, compose)
+
+
+def test_one_lineage_is_three_stages_in_order() -> None:
+    made = plan("species=brachiosaurus", "algo=sac")
+    assert [job.folder for job in made.jobs] == [
+        f"brachiosaurus-sac-s0/{stage}" for stage in ("1-balance", "2-locomotion", "3-behavior")
+    ]
+    assert [job.parent.folder if job.parent else None for job in made.jobs] == [
+        None,
+        *(j.folder for j in made.jobs[:2]),
+    ]
+    assert [job.title for job in made.jobs] == ["1 balance", "2 locomotion", "3 food_reach"]
+
+
+def test_a_swept_late_stage_shares_the_early_ones() -> None:
+    made = plan("3.ppo.gamma=0.9,0.95,0.98")
+    assert len(made.lineages) == 3 and len(made.jobs) == 5
+    assert [len(level) for level in made.levels()] == [1, 1, 3]
+    assert len(made.jobs[0].lineages) == 3
+    notes = [row[4] for row in plan_rows(made)]
+    assert notes.count(f"shared: {made.jobs[0].folder}") == 2
+    assert {job.config.ppo.gamma for job in made.levels()[2]} == {0.9, 0.95, 0.98}
+
+
+def test_a_swept_early_stage_shares_nothing() -> None:
+    assert len(plan("1.ppo.gamma=0.9,0.95").jobs) == 6
+
+
+def test_what_is_tracked_is_not_what_is_trained() -> None:
+    assert len(plan("tracking.log_every=1,2").jobs) == 3
+
+
+def test_all_that_is_swept_is_crossed() -> None:
+    made = plan("species=trex,velociraptor,brachiosaurus", "algo=ppo,sac", "seed=0,1")
+    assert len(made.lineages) == 12 and len(made.jobs) == 36
+    assert len({job.folder for job in made.jobs}) == 36
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_stages_own_key_wins_whatever_the_order(order: int) -> None:
+    made = plan(*["2.ppo.gamma=0.9", "ppo.gamma=0.8"][::order])
+    assert [job.config.ppo.gamma for job in made.jobs] == [0.8, 0.9, 0.8]
+
+
+def test_a_stage_goes_by_number_and_by_name() -> None:
+    assert plan("2.ppo.gamma=0.9").jobs[1].key == plan("locomotion.ppo.gamma=0.9").jobs[1].key
+
+
+def test_a_subset_of_stages_keeps_their_order_and_numbers() -> None:
+    made = plan("stage=behavior,locomotion")
+    assert [(job.index, job.stage) for job in made.jobs] == [(2, "locomotion"), (3, "behavior")]
+
+
+def test_a_range_sweep_is_hydras() -> None:
+    assert [lineage.name for lineage in plan("seed=range(0,3)", "stage=balance").lineages] == [
+        f"trex-ppo-s{i}" for i in range(3)
+    ]
+
+
+def test_lineages_that_would_share_a_name_do_not() -> None:
+    made = plan("stage=balance", "env.bite_bonus=" + ",".join(["1" * 60, "1" * 60 + ".0"]))
+    assert len({lineage.name for lineage in made.lineages}) == 2
+
+
+@pytest.mark.parametrize("text", ["a b", "it's", "[x]", "a=b,c", "C:\\x\\", "\\'", "\\\\'b\\"])
+def test_a_value_survives_hydras_grammar(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(f"key={hydra_value(text)}")
+    assert parsed.value() == text
+
+
+def test_a_config_is_rebuilt_from_its_container() -> None:
+    from omegaconf import OmegaConf
+
+    cfg = compose(["species=velociraptor", "stage=behavior", "algo=sac"])
+    assert build(OmegaConf.create(to_container(cfg))) == cfg
+    roles = {key for key in flatten(cfg) if key.startswith("species.event.keys.")}
+    assert set(flatten(cfg)) - roles == set(known_keys(cfg.species)) - {"species.event.keys"}
+
+
+@pytest.mark.parametrize("species", ["trex", "velociraptor", "brachiosaurus"])
+@pytest.mark.parametrize("stage", ["balance", "locomotion", "behavior"])
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("recipe", ["default", "toml"])
+def test_every_recipe_composes(species: str, stage: str, algo: str, recipe: str) -> None:
+    cfg = compose([f"species={species}", f"stage={stage}", f"algo={algo}", f"recipe={recipe}"])
+    assert (cfg.species.name, cfg.stage.name, cfg.algo.name) == (species, stage, algo)
+    gate = cfg.curriculum
+    assert any(
+        threshold is not None
+        for threshold in (
+            gate.min_avg_reward,
+            gate.min_avg_episode_length,
+            gate.min_avg_forward_vel,
+            gate.min_success_rate,
+        )
+    )
+
+
+def test_a_key_of_another_animals_event_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"env\.strike_bonus: means nothing for species=trex.*env\.bite_bonus"):
+        compose(["species=trex", "+env.strike_bonus=3"])
