@@ -42,6 +42,8 @@ class PPOConfig:
 class SACPolicyConfig:
     net_arch: list[int]
     activation_fn: str
+    layer_norm: bool
+    log_std_init: float
 
 
 @dataclass
@@ -59,6 +61,7 @@ class SACConfig:
     learning_starts: int
     train_freq: int
     gradient_steps: int
+    n_steps: int
     save_replay_buffer: bool
     policy_kwargs: SACPolicyConfig
 

@@ -66,6 +66,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "sac.learning_starts": (_NON_NEGATIVE, 5000),
     "sac.train_freq": (_ONE_OR_MORE, 1),
     "sac.gradient_steps": (_ONE_OR_MORE, 8),
+    "sac.n_steps": (_ONE_OR_MORE, 3),
     "curriculum.timesteps": (_ONE_OR_MORE, 1000000),
     "curriculum.min_success_rate": (_SHARE, 0.9),
     "curriculum.required_consecutive": (_ONE_OR_MORE, 3),

@@ -6,10 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.sac.policies import SACPolicy
 
 from dinorl.config import Config, CurriculumConfig, PPOConfig, SACConfig
 
@@ -76,13 +81,58 @@ def replay_ratio(cfg: Config) -> float:
     return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
 
 
-class StageSAC(SAC):
-    """SAC that goes on from a policy: what it gathers before it learns is lived by that policy, not at random."""
+class LayerNormCritic(ContinuousCritic):
+    """Critics with layer normalisation, which keeps them from believing in actions that were never tried.
 
-    handed_over = False
+    Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data", section 4.2.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        activation_fn: type[torch.nn.Module] = torch.nn.ReLU,
+        **rest: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, net_arch, features_extractor, features_dim, activation_fn, **rest
+        )
+        inputs = features_dim + get_action_dim(action_space)
+        self.q_networks = []
+        for i in range(self.n_critics):
+            layers = create_mlp(inputs, 1, net_arch, activation_fn, post_linear_modules=[torch.nn.LayerNorm])
+            network = torch.nn.Sequential(*layers)
+            setattr(self, f"qf{i}", network)
+            self.q_networks.append(network)
+
+
+class LayerNormSACPolicy(SACPolicy):
+    """SAC's policy with :class:`LayerNormCritic`."""
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        """Build the critics, or their targets."""
+        arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return LayerNormCritic(**arguments).to(self.device)
+
+
+class StageSAC(SAC):
+    """SAC whose policy is worth something from the start: what it gathers before it learns, that policy lives."""
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
-        return super()._sample_action(0 if self.handed_over else learning_starts, action_noise, n_envs)
+        return super()._sample_action(0, action_noise, n_envs)
+
+    def start_at_home(self, log_std: float) -> None:
+        """Let the untrained policy answer the home pose, with a standard deviation of ``exp(log_std)``, as PPO's does.
+
+        SAC's own start, actions all over the joints' ranges, shows an animal little but how it falls.
+        """
+        with torch.no_grad():
+            for layer, bias in ((self.actor.mu, 0.0), (self.actor.log_std, log_std)):
+                layer.weight.mul_(0.01)
+                layer.bias.fill_(bias)
 
 
 def make_model(cfg: Config, env: VecNormalize) -> BaseAlgorithm:
@@ -123,8 +173,8 @@ def _ppo(cfg: Config, env: VecNormalize) -> PPO:
 def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
     sac = cfg.sac
     ent_coef: Any = sac.ent_coef if isinstance(sac.ent_coef, str) else float(sac.ent_coef)
-    return StageSAC(
-        "MlpPolicy",
+    model = StageSAC(
+        LayerNormSACPolicy if sac.policy_kwargs.layer_norm else "MlpPolicy",
         env,
         learning_rate=schedule(sac.learning_rate, sac.learning_rate_end, sac.lr_schedule),
         buffer_size=min(sac.buffer_size, max(cfg.curriculum.timesteps + cfg.sim.n_envs, cfg.sim.n_envs)),
@@ -134,6 +184,7 @@ def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
         gamma=sac.gamma,
         train_freq=sac.train_freq,
         gradient_steps=sac.gradient_steps,
+        n_steps=sac.n_steps,
         ent_coef=ent_coef,
         target_entropy=sac.target_entropy,
         policy_kwargs={
@@ -143,3 +194,5 @@ def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
         seed=cfg.seed,
         device="cpu",
     )
+    model.start_at_home(sac.policy_kwargs.log_std_init)
+    return model

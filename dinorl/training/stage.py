@@ -16,7 +16,7 @@ from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle
-from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, StageSAC, gamma, make_model, replay_ratio
+from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, gamma, make_model, replay_ratio
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
@@ -62,8 +62,6 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
     if cfg.warm_start is not None:
         source = resolve(cfg.warm_start)
         bundle.load_policy(source, model, env)
-        if isinstance(model, StageSAC):
-            model.handed_over = True
         tracker.say(f"starts from {source}")
     _announce(cfg, raw, tracker)
 
