@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config, ConfigError, compose
@@ -205,3 +206,26 @@ def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
     expected, _ = model.predict(env.normalize_obs(seen), deterministic=True)
     np.testing.assert_allclose(load_player(folder)(seen), expected, atol=1e-6)
     assert np.load(folder / bundle.REPLAY)["observations"].shape[0] == model.replay_buffer.pos
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
+    """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
+    cfg = small(f"algo={algo}", "stage=balance")
+    env = VecNormalize(DinoVecEnv(cfg))
+    model = make_model(cfg, env)
+    observation = env.reset()
+    mean, _ = model.predict(observation, deterministic=True)
+    assert np.abs(mean).max() < 0.1
+    drawn = np.stack([model.predict(observation, deterministic=False)[0] for _ in range(200)])
+    assert drawn.std() == pytest.approx(np.exp(-1.6), rel=0.1)
+
+
+def test_critics_are_layer_normalised_unless_told_otherwise() -> None:
+    for wanted in (True, False):
+        cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
+        model = make_model(cfg, VecNormalize(DinoVecEnv(cfg)))
+        for critic in (model.critic, model.critic_target):
+            normalised = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
+            assert len(normalised) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)
+            assert [len(list(q.parameters())) for q in critic.q_networks] == [10 if wanted else 6] * 2
