@@ -82,8 +82,9 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     say(f"{species}: training")
     train = median_rates(training_contenders(cfg, sac), 1 if quick else 3, seconds)
     say(f"{species}: a stage")
-    wanted = (5.0 if quick else 75.0) * train["ppo_steps_per_s"]
-    return {"env": env, "train": train} | stage_metrics(cfg, min(cfg.curriculum.timesteps, round(wanted)))
+    # long enough for two evaluations at their usual distance, as a stage needs them to pass its gate
+    wanted = round(5.0 * train["ppo_steps_per_s"]) if quick else 2 * cfg.eval.every
+    return {"env": env, "train": train} | stage_metrics(cfg, min(cfg.curriculum.timesteps, wanted))
 
 
 def table(results: dict[str, dict[str, Any]]) -> Table:

@@ -14,7 +14,7 @@ from dinorl.tracking.store import client
 
 # What a stage logs of itself, by its name in the report.
 METRICS = {
-    "startup_s": "time/startup_s",
+    "startup_s": "time/since_command_s",
     "evaluation_share": "time/evaluation_share",
     "tracking_share": "time/tracking_share",
 }

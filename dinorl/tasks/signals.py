@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from dinorl.sim.model import Layout
@@ -87,6 +88,11 @@ DEBOUNCE_STEPS = 2
 ALTERNATION_MEMORY = 1.5
 
 
+def namespace(array: Array) -> Any:
+    """Return the array's namespace: NumPy's own, which meets the standard and calls faster than its wrapper."""
+    return np if isinstance(array, np.ndarray) else array_namespace(array)
+
+
 def rows(record: Any, ids: Array) -> Any:
     """Return the same record for the named animals alone."""
     taken = {f.name: getattr(record, f.name) for f in fields(record)}
@@ -95,7 +101,7 @@ def rows(record: Any, ids: Array) -> Any:
 
 def to_heading(vector_w: Array, heading_w: Array) -> Array:
     """Rotate (n, …, 3) world vectors into the heading frame of (n, 2)."""
-    xp = array_namespace(vector_w)
+    xp = namespace(vector_w)
     shape = (-1,) + (1,) * (vector_w.ndim - 2)
     cos, sin = xp.reshape(heading_w[:, 0], shape), xp.reshape(heading_w[:, 1], shape)
     x, y = vector_w[..., 0], vector_w[..., 1]
@@ -104,7 +110,7 @@ def to_heading(vector_w: Array, heading_w: Array) -> Array:
 
 def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Memory:
     """Return the memory of animals that were just reset, from their (n, sensors) readings and first clock phase."""
-    xp = array_namespace(sensors)
+    xp = namespace(sensors)
     n, feet = sensors.shape[0], len(body.layout.foot_touch)
     position, target = sensors[:, body.layout.trunk_pos], sensors[:, body.layout.target_pos]
     pairs = len(body.foot_pairs)
@@ -133,7 +139,7 @@ def measure(
         qpos, qvel: (n, nq), (n, nv) at the end.
         action: (n, actuators) applied during it.
     """
-    xp = array_namespace(sensors)
+    xp = namespace(sensors)
     at = body.layout
     position, xaxis, zaxis = sensors[:, at.trunk_pos], sensors[:, at.trunk_xaxis], sensors[:, at.trunk_zaxis]
     flat = xaxis[:, :2]
@@ -211,7 +217,7 @@ def _alternation(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, A
     A touchdown on the other foot than the last raises the share, one on the same foot or on both at once (a hop) lowers
     it; without touchdowns it decays, so that standing after a walk earns nothing.
     """
-    xp = array_namespace(touchdown)
+    xp = namespace(touchdown)
     left = touchdown[:, [pair[0] for pair in body.foot_pairs]]
     right = touchdown[:, [pair[1] for pair in body.foot_pairs]]
     one = left ^ right

@@ -56,9 +56,18 @@ class StageCallback(BaseCallback):
         best_evaluation: metrics of the best bundle: highest mean return less one standard deviation.
         null: metrics of the null policies, ``{"zero": …, "random": …}``.
         passed: the gate was passed.
+
+    Args:
+        cfg: the composed config.
+        run_dir: where bundles and eval.csv go.
+        tracker: where metrics go.
+        raw, env: the environment without and with normalisation.
+        begun: ``time.perf_counter()`` when the stage began.
     """
 
-    def __init__(self, cfg: Config, run_dir: Path, tracker: Tracker, raw: DinoVecEnv, env: VecNormalize) -> None:
+    def __init__(
+        self, cfg: Config, run_dir: Path, tracker: Tracker, raw: DinoVecEnv, env: VecNormalize, begun: float
+    ) -> None:
         super().__init__()
         self.cfg, self.run_dir, self.tracker, self.raw, self.env = cfg, run_dir, tracker, raw, env
         self.evaluator = Evaluator(cfg)
@@ -70,7 +79,8 @@ class StageCallback(BaseCallback):
         self._next_evaluation = cfg.eval.every
         self._evaluated_at = -1
         self._entropy = entropy_schedule(cfg)
-        self._begun = self._reported = time.perf_counter()
+        self._begun = begun
+        self._reported = self._trains_since = time.perf_counter()
         self._recent: dict[str, float] = {}
         self._last: list[Episodes] = []
         self.evaluation_seconds = 0.0
@@ -79,8 +89,14 @@ class StageCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._apply_schedules()
-        self._reported = time.perf_counter()
-        self.tracker.log_metrics({"time/startup_s": seconds_since_start()}, 0)
+        self._reported = self._trains_since = time.perf_counter()
+        self.tracker.log_metrics(
+            {
+                "time/startup_s": self._reported - self._begun,  # of this stage
+                "time/since_command_s": seconds_since_start(),  # stages before it in the same process included
+            },
+            0,
+        )
 
     def _on_rollout_start(self) -> None:
         # PPO reads its entropy coefficient in the update, which comes right before the next rollout's start
@@ -141,7 +157,7 @@ class StageCallback(BaseCallback):
     def _report(self) -> None:
         now = time.perf_counter()
         ended = self.raw.drain_episodes()
-        rate = self.num_timesteps / max(now - self._begun - self.evaluation_seconds, 1e-9)
+        rate = self.num_timesteps / max(now - self._trains_since - self.evaluation_seconds, 1e-9)
         metrics = {"time/steps_per_s": rate, "time/diverged": float(self.raw.batch.diverged)}
         if ended:
             self._recent = {

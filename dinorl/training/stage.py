@@ -65,7 +65,7 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
         tracker.say(f"starts from {source}")
     _announce(cfg, raw, tracker)
 
-    callback = StageCallback(cfg, run_dir, tracker, raw, env)
+    callback = StageCallback(cfg, run_dir, tracker, raw, env, begun)
     model.set_logger(Logger(folder=None, output_formats=[TrackerOutput(tracker)]))
     model.learn(total_timesteps=cfg.curriculum.timesteps, callback=callback)
     callback.finish()
