@@ -10,8 +10,8 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 
 # torch's OpenMP threads wait for work by spinning, for milliseconds: physics and other jobs on the same cores starve.
-# Two trainings at once on two cores made 460 steps/s each with GCC's default of 300,000 rounds, 5,800 with this; one
-# alone is 6 % faster with PPO, 10 % slower with SAC. It is read when torch is first imported.
+# Beside another training on two cores a PPO training made 460 steps/s with GCC's default of 300,000 rounds and 5,800
+# with this; alone it is 6 % faster, SAC 10 % slower. It is read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from dinorl.envs.registration import register_all  # noqa: E402  after the environment is set
