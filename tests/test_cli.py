@@ -15,7 +15,7 @@ BAD = {
     "+ppo.learning_rate=1": ["+ppo.learning_rate: this key exists already", "Type ppo.learning_rate=… without the +"],
     "2.ppo.learning_rat=1": ["2.ppo.learning_rat: there is no such key", "Type 2.ppo.learning_rate=…"],
     "ppo.learning_rate=fast": ["expected a number in (0, 1], found fast", "ppo.learning_rate=3e-4"],
-    "ppo.batch_size=100": ["24 × 512 = 12288", "Type ppo.batch_size=96"],
+    "ppo.batch_size=100": ["48 × 512 = 24576", "Type ppo.batch_size=96"],
     "species=dodo": ["species=dodo: there is no such species", "brachiosaurus, trex, velociraptor"],
     "stage=flying": ["stage=flying: there is no such stage", "balance, behavior, locomotion", "Type stage=balance"],
     "4.ppo.gamma=0.9": ["4.ppo.gamma: there is no stage 4", "1 (balance), 2 (locomotion), 3 (behavior)"],
