@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config, ConfigError, compose
 from dinorl.envs.vec_env import DinoVecEnv
@@ -20,6 +19,7 @@ from dinorl.training.algorithms import (
     clip_schedule,
     entropy_schedule,
     make_model,
+    normalised,
     ramp_weight,
     replay_ratio,
     schedule,
@@ -139,7 +139,7 @@ def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None
 def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Path) -> None:
     first = run_stage(small("stage=balance"), tmp_path / "1", NullTracker())
     cfg = small("stage=locomotion")
-    env = VecNormalize(DinoVecEnv(cfg))
+    env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     fresh_reward_statistics = env.ret_rms.count
     bundle.load_policy(first.bundle, model, env)
@@ -174,7 +174,7 @@ def test_the_budget_can_stop_the_curriculum(tmp_path: Path) -> None:
 
 def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=balance")
-    env = VecNormalize(DinoVecEnv(cfg))
+    env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0}, replay=False)
 
@@ -197,7 +197,7 @@ def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
 
 def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
     cfg = small("stage=balance", "algo=sac", "sac.save_replay_buffer=true")
-    env = VecNormalize(DinoVecEnv(cfg))
+    env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     model.learn(256)
     folder = bundle.save(tmp_path / "b", model, env, cfg, {}, replay=True)
@@ -212,7 +212,7 @@ def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
 def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
     """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
     cfg = small(f"algo={algo}", "stage=balance")
-    env = VecNormalize(DinoVecEnv(cfg))
+    env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     observation = env.reset()
     mean, _ = model.predict(observation, deterministic=True)
@@ -224,7 +224,7 @@ def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
 def test_critics_are_layer_normalised_unless_told_otherwise() -> None:
     for wanted in (True, False):
         cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
-        model = make_model(cfg, VecNormalize(DinoVecEnv(cfg)))
+        model = make_model(cfg, normalised(cfg, DinoVecEnv(cfg)))
         for critic in (model.critic, model.critic_target):
             normalised = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
             assert len(normalised) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)

@@ -10,13 +10,13 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dinorl._bench.environment import PLAIN_ENVIRONMENTS, Contender
 from dinorl._bench.plain_env import PlainEnv
 from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, gamma, make_model
+from dinorl.training.algorithms import make_model, normalised
 
 # The reference: Stable-Baselines3's PPO as the nearest public project sets it for animals like these.
 REFERENCE = {
@@ -59,10 +59,6 @@ class TrainingContender:
         env.close()
 
 
-def _normalized(cfg: Config, env: DinoVecEnv | DummyVecEnv) -> VecNormalize:
-    return VecNormalize(env, gamma=gamma(cfg), clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
-
-
 def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
     """Return what is compared, by its name in the report.
 
@@ -72,11 +68,11 @@ def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
     """
     torch.set_num_threads(cfg.sim.threads or os.cpu_count() or 1)
     plain = DummyVecEnv([partial(PlainEnv, cfg)] * PLAIN_ENVIRONMENTS)
-    reference = PPO("MlpPolicy", _normalized(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
+    reference = PPO("MlpPolicy", normalised(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
     return {
-        "ppo": TrainingContender(make_model(cfg, _normalized(cfg, DinoVecEnv(cfg, stagger=True)))),
+        "ppo": TrainingContender(make_model(cfg, normalised(cfg, DinoVecEnv(cfg, stagger=True)))),
         "ppo_reference": TrainingContender(reference),
         "sac": TrainingContender(
-            make_model(sac, _normalized(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
+            make_model(sac, normalised(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
         ),
     }

@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.sac.policies import SACPolicy
 
 from dinorl.config import Config, CurriculumConfig, PPOConfig, SACConfig
@@ -79,6 +79,11 @@ def gamma(cfg: Config) -> float:
 def replay_ratio(cfg: Config) -> float:
     """Return SAC's gradient steps per environment step."""
     return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
+
+
+def normalised(cfg: Config, env: VecEnv) -> VecNormalize:
+    """Wrap an environment so that observations and rewards are normalised as the stage's algorithm wants them."""
+    return VecNormalize(env, gamma=gamma(cfg), clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
 
 
 class LayerNormCritic(ContinuousCritic):

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Policy
 from dinorl.training import bundle
-from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, make_model
+from dinorl.training.algorithms import make_model, normalised
 
 
 def load_player(source: Path) -> Policy:
@@ -23,7 +22,8 @@ def load_player(source: Path) -> Policy:
         ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps),
         sac=replace(cfg.sac, buffer_size=1),
     )
-    env = VecNormalize(DinoVecEnv(small), training=False, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+    env = normalised(small, DinoVecEnv(small))
+    env.training = False
     model = make_model(small, env)
     bundle.load_policy(source, model, env)
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle
-from dinorl.training.algorithms import OBS_CLIP, OBS_EPSILON, gamma, make_model, replay_ratio
+from dinorl.training.algorithms import make_model, normalised, replay_ratio
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
@@ -57,7 +56,7 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)
-    env = VecNormalize(raw, gamma=gamma(cfg), clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+    env = normalised(cfg, raw)
     model = make_model(cfg, env)
     if cfg.warm_start is not None:
         source = resolve(cfg.warm_start)
