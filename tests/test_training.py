@@ -226,6 +226,6 @@ def test_critics_are_layer_normalised_unless_told_otherwise() -> None:
         cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
         model = make_model(cfg, normalised(cfg, DinoVecEnv(cfg)))
         for critic in (model.critic, model.critic_target):
-            normalised = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
-            assert len(normalised) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)
+            layers = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
+            assert len(layers) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)
             assert [len(list(q.parameters())) for q in critic.q_networks] == [10 if wanted else 6] * 2
