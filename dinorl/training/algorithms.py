@@ -136,6 +136,7 @@ class StageSAC(SAC):
         """
         with torch.no_grad():
             for layer, bias in ((self.actor.mu, 0.0), (self.actor.log_std, log_std)):
+                assert isinstance(layer, torch.nn.Linear)  # a parameter only with state-dependent exploration
                 layer.weight.mul_(0.01)
                 layer.bias.fill_(bias)
 
