@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
+from dinorl.evaluate import evaluate, main
+from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.evaluation.metrics import Recorder, clopper_pearson_lower
 from dinorl.tasks.signals import Signals, rows
+from dinorl.tracking import NullTracker
+from dinorl.training import bundle
+from dinorl.training.locate import resolve
+from dinorl.training.stage import run_stage
 
 DT = 0.02
 
@@ -26,16 +36,19 @@ def one() -> Signals:
 
 def record(one: Signals, course: list[tuple[bool, bool]], speed: float = 2.0) -> dict[str, float]:
     """Return the metrics of one episode with the given (left, right) contacts at a constant speed."""
-    recorder = Recorder(1, DT, ((0, 1),), 2, mass=85.0)
-    airborne = np.zeros((1, 2), dtype=int)
+    recorder = Recorder(1, DT, ((0, 1),), mass=85.0)
     for pair in course:
         contact = np.array([pair])
         s = replace(
-            one, contact=contact, stance=contact.astype(float), touchdown=contact & (airborne >= 2),
-            velocity_h=np.array([[speed, 0.0, 0.0]]), power=np.array([1000.0]), pitch=np.array([np.radians(3.0)]),
-            roll=np.array([np.radians(-2.0)]), foot_speed=np.full((1, 2), 0.1),
-        )  # fmt: skip
-        airborne = np.where(contact, 0, airborne + 1)
+            one,
+            contact=contact,
+            stance=contact.astype(float),
+            velocity_h=np.array([[speed, 0.0, 0.0]]),
+            power=np.array([1000.0]),
+            pitch=np.array([np.radians(3.0)]),
+            roll=np.array([np.radians(-2.0)]),
+            foot_speed=np.full((1, 2), 0.1),
+        )
         recorder.add(s, np.ones(1), np.zeros(1, bool), np.zeros(1, bool), np.ones(1, bool))
     return recorder.metrics()
 
@@ -67,6 +80,79 @@ def test_a_statue_has_no_gait(one: Signals) -> None:
     assert np.isnan(metrics["cost_of_transport"])
 
 
+def footfall(touchdowns: list[float], stride: int = 40, down: int = 24, steps: int = 2000) -> np.ndarray:
+    """Return (steps, 1, feet) contacts of feet that land at the given phases of a stride."""
+    clock = np.arange(steps)[:, None] - np.round(np.array(touchdowns) * stride)[None, :]
+    return ((clock % stride) < down)[:, None, :]
+
+
+QUADRUPED = ((0, 1), (2, 3))  # fore left, fore right, hind left, hind right
+
+
+def named(contact: np.ndarray, pairs: gait.Pairs) -> str:
+    landed = gait.touchdowns(gait.debounced(contact))
+    seconds = contact.shape[0] * DT
+    found = {"stride_hz": landed.sum(axis=0).mean() / seconds, "duty_factor": contact.mean()}
+    return gait.name(found | gait.footfalls(landed, pairs))
+
+
+@pytest.mark.parametrize(
+    "phases, expected",
+    [
+        ([0.25, 0.75, 0.0, 0.5], "walk"),
+        ([0.5, 0.0, 0.0, 0.5], "trot"),
+        ([0.0, 0.5, 0.0, 0.5], "pace"),
+        ([0.5, 0.5, 0.0, 0.0], "bound"),
+        ([0.4, 0.6, 0.0, 0.2], "gallop"),
+    ],
+)
+def test_gaits_of_quadrupeds_are_named_from_their_phases(phases: list[float], expected: str) -> None:
+    contact = footfall(phases)
+    assert named(contact, QUADRUPED) == expected
+    found = gait.footfalls(gait.touchdowns(contact), QUADRUPED)
+    assert found["phase_stability"] == pytest.approx(1.0)
+    assert found["ipsilateral_phase"] == pytest.approx((phases[0] - phases[2]) % 1.0) or expected == "gallop"
+
+
+@pytest.mark.parametrize(
+    "phases, down, expected",
+    [([0.0, 0.5], 24, "walk"), ([0.0, 0.5], 14, "run"), ([0.0, 0.0], 20, "hop"), ([0.0, 0.25], 14, "skip")],
+)
+def test_gaits_of_bipeds_are_named_from_phase_and_duty_factor(phases: list[float], down: int, expected: str) -> None:
+    assert named(footfall(phases, down=down), ((0, 1),)) == expected
+
+
+def test_feet_without_a_common_rhythm_have_no_gait() -> None:
+    contact = np.random.default_rng(0).random((2000, 4, 2)) < 0.5
+    assert named(contact, ((0, 1),)) == "irregular"
+    assert named(np.ones((500, 1, 2), bool), ((0, 1),)) == "stands"
+
+
+def test_a_touch_sensor_that_flickers_within_a_stance_is_one_touchdown() -> None:
+    contact = footfall([0.0, 0.5])
+    flicker = contact.copy()
+    flicker[4::40, 0, 0] = False  # in the middle of the left foot's stances
+    assert (gait.touchdowns(flicker).sum(), gait.touchdowns(contact).sum()) == (149, 99)
+    np.testing.assert_array_equal(gait.debounced(flicker), contact)
+
+
+def test_alternation_counts_turns_and_a_hop_is_none() -> None:
+    order = {"turns": "lrlrlr", "limps": "llrllrll", "hops": "bbbb"}
+    share = {}
+    for name, feet in order.items():
+        landed = np.zeros((5 * len(feet), 1, 2), dtype=bool)
+        for k, foot in enumerate(feet):
+            landed[5 * k, 0] = (foot in "lb", foot in "rb")
+        share[name] = gait.alternation(landed, ((0, 1),))
+    assert share == {"turns": 1.0, "limps": pytest.approx(4 / 7), "hops": 0.0}
+
+
+def test_phases_around_zero_average_to_zero_not_to_a_half() -> None:
+    mean, stability = gait.circular_mean(np.array([0.98, 0.02, 0.99, 0.01]))
+    assert min(mean, 1.0 - mean) < 1e-9 and stability > 0.98
+    assert gait.circular_mean(np.array([0.0, 0.5]))[1] == pytest.approx(0.0)
+
+
 @pytest.mark.parametrize("k, n, expected", [(0, 32, 0.0), (32, 32, 0.05 ** (1 / 32)), (200, 200, 0.05 ** (1 / 200))])
 def test_the_interval_is_clopper_pearsons(k: int, n: int, expected: float) -> None:
     assert clopper_pearson_lower(k, n) == pytest.approx(expected)
@@ -89,3 +175,72 @@ def test_null_policies_are_played_on_the_same_seeds() -> None:
     nulls = Evaluator(cfg, episodes=8).null_policies()
     assert nulls["zero"]["length_mean"] == 60 and nulls["zero"]["fall_rate"] == 0.0
     assert nulls["random"]["return_mean"] < nulls["zero"]["return_mean"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    cfg = compose(
+        [
+            "species=trex",
+            "stage=behavior",
+            "sim.n_envs=8",
+            "ppo.n_steps=16",
+            "ppo.batch_size=64",
+            "curriculum.timesteps=128",
+            "eval.episodes=2",
+            "eval.video_seconds=0",
+            "env.max_episode_steps=20",
+        ]
+    )
+    run_stage(cfg, folder, NullTracker())
+    return folder
+
+
+def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
+    report = json.loads((tmp_path / "new" / "e.json").read_text())
+    assert (report["episodes"], report["seed"], report["species"], report["stage"]) == (4, 7, "trex", "behavior")
+    for part in (report, report["null"]["zero"], report["null"]["random"]):
+        assert {
+            "return_mean",
+            "return_std",
+            "length_mean",
+            "fall_rate",
+            "success_rate",
+            "success_lcb95",
+            "forward_speed_mean_mps",
+            "distance_mean_m",
+            "time_to_event_mean_s",
+            "cost_of_transport",
+        } <= set(part)
+        assert {"alternation", "duty_factor", "flight_fraction", "stride_hz", "foot_slip_mps", "name"} <= set(
+            part["gait"]
+        )
+        assert {"pitch_deg", "roll_deg"} == set(part["trunk"])
+        assert sum(abs(share) for share in part["reward_share"].values()) == pytest.approx(1.0)
+    shown = capsys.readouterr().out
+    assert "4 episodes, seeds 7…10" in shown and "doing nothing" in shown and "strides per second" in shown
+
+
+def test_evaluate_under_other_conditions(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = resolve(run)
+    assert evaluate(source, 2, 0, ["env.max_episode_steps=10"])["length_mean"] == 10
+    for override, said in (
+        ("ppo.gamma=0.9", "can only be given other conditions"),
+        ("env.push_sped=1", "env.push_speed"),
+        ("env.push_speed=fast", "fast"),
+    ):
+        assert main([str(run), "--episodes", "2", override]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_bundle_from_before_a_key_existed_still_loads(run: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(resolve(run), old)
+    config = OmegaConf.load(old / bundle.CONFIG)
+    del config["env"]["gait_clock_duty"], config["curriculum"]["min_success_lcb"]
+    OmegaConf.save(config, old / bundle.CONFIG)
+    assert bundle.load_config(old).env.gait_clock_duty == 0.5

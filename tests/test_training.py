@@ -25,7 +25,7 @@ from dinorl.training.algorithms import (
     schedule,
     warm_up,
 )
-from dinorl.training.gate import Gate
+from dinorl.training.gate import THRESHOLDS, Gate
 from dinorl.training.locate import resolve
 from dinorl.training.policy import load_player
 from dinorl.training.stage import run_stage
@@ -96,9 +96,21 @@ def test_the_gate_wants_every_threshold_in_a_row() -> None:
 
 def test_a_gate_without_thresholds_is_never_passed() -> None:
     cfg = compose(["species=trex"])
-    nothing = replace(cfg.curriculum, min_avg_reward=None, min_avg_episode_length=None, min_avg_forward_vel=None,
-                      min_success_rate=None)  # fmt: skip
-    assert not Gate(nothing).update({})
+    assert not Gate(replace(cfg.curriculum, **dict.fromkeys(THRESHOLDS))).update({})
+
+
+@pytest.mark.parametrize(
+    "threshold, metric, good, bad",
+    [("min_gait_alternation=0.9", "gait.alternation", 0.9, 0.89), ("max_fall_rate=0.02", "fall_rate", 0.02, 0.03),
+     ("min_success_lcb=0.9", "success_lcb95", 0.91, 0.89)],
+)  # fmt: skip
+def test_a_gate_can_ask_for_a_gait_few_falls_or_a_lower_bound(
+    threshold: str, metric: str, good: float, bad: float
+) -> None:
+    cfg = compose(["species=trex"]).curriculum
+    key, value = threshold.split("=")
+    gate = Gate(replace(cfg, **(dict.fromkeys(THRESHOLDS) | {key: float(value)})))
+    assert gate.holds({metric: good}) and not gate.holds({metric: bad})
 
 
 def test_replay_ratio_counts_steps_of_the_whole_batch() -> None:
@@ -149,6 +161,20 @@ def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Pat
     statistics = np.load(first.bundle / bundle.NORMALIZATION)
     np.testing.assert_array_equal(env.obs_rms.mean, statistics["obs_mean"])
     assert env.ret_rms.count == fresh_reward_statistics and not model.policy.optimizer.state_dict()["state"]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
+    """The policy answers as before, only its noise is as wide as asked for."""
+    cfg = small(f"algo={algo}", "stage=balance")
+    model = make_model(cfg, normalised(cfg, DinoVecEnv(cfg)))
+    seen = np.random.default_rng(0).normal(size=(2000, *model.observation_space.shape)).astype(np.float32)
+    before, _ = model.predict(seen, deterministic=True)
+    model.explore(-0.5)
+    np.testing.assert_array_equal(model.predict(seen, deterministic=True)[0], before)
+    noisy, _ = model.predict(seen)
+    # SAC's noise goes through tanh, which leaves it about 0.47 wide at a mean of 0
+    assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
 
 
 def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:

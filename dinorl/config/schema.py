@@ -132,7 +132,7 @@ class SpeciesConfig:
     title: str  # as a person writes it
     gym_name: str  # dinorl/<gym_name>-<Stage>-v0
     mjcf: str  # relative to dinorl/species
-    feet: list[str]
+    feet: list[str]  # left and right of each girdle, the front girdle first
     gait_phase: list[float]  # each foot's offset in the gait clock's cycle, 0..1
     event: EventConfig
 
@@ -154,12 +154,16 @@ class CurriculumConfig:
     min_avg_reward: float | None
     min_avg_episode_length: float | None
     min_avg_forward_vel: float | None
+    min_gait_alternation: float | None
+    max_fall_rate: float | None
     min_success_rate: float | None
+    min_success_lcb: float | None
     required_consecutive: int
     on_budget: str  # advance | stop
     warmup_timesteps: int
     warmup_clip_range: float | None
     warmup_ent_coef: float | None
+    handover_log_std: float | None
     ramp_timesteps: int
     ramp_start_value: float | None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import beta
 
+from dinorl.evaluation import gait
 from dinorl.tasks.signals import Signals
 
 
@@ -16,19 +17,18 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
 
 
 class Recorder:
-    """Sums over each animal's first episode.
+    """Sums over each animal's first episode, and its footfalls.
 
     Args:
         n: animals.
         dt: control step, s.
-        pairs: left and right foot of each girdle.
-        feet: number of feet.
+        pairs: left and right foot of each girdle, the front girdle first.
         mass: kg.
+        natural_pitch: rad, the pitch that counts as level.
     """
 
-    def __init__(self, n: int, dt: float, pairs: tuple[tuple[int, int], ...], feet: int, mass: float) -> None:
-        self.dt, self.mass = dt, mass
-        self._left, self._right = [p[0] for p in pairs], [p[1] for p in pairs]
+    def __init__(self, n: int, dt: float, pairs: gait.Pairs, mass: float, natural_pitch: float = 0.0) -> None:
+        self.dt, self.mass, self.pairs, self.natural_pitch = dt, mass, pairs, natural_pitch
         self.steps = np.zeros(n)
         self.returns = np.zeros(n)
         self.fell = np.zeros(n, dtype=bool)
@@ -40,14 +40,9 @@ class Recorder:
         self.pitch = np.zeros(n)
         self.roll = np.zeros(n)
         self.energy = np.zeros(n)  # J
-        self.flight = np.zeros(n)
-        self.stance = np.zeros((n, feet))
         self.slip = np.zeros(n)  # m/s, summed over feet in contact
-        self.contacts = np.zeros(n)
-        self.touchdowns = np.zeros((n, feet))
-        self.turns = np.zeros((n, len(pairs)))
-        self.follow = np.zeros((n, len(pairs)))
-        self._last = np.full((n, len(pairs)), -1)
+        self._contacts: list[np.ndarray] = []  # (n, feet) bool, a control step each
+        self._going: list[np.ndarray] = []  # (n,) bool
 
     def add(self, s: Signals, reward: np.ndarray, fell: np.ndarray, success: np.ndarray, going: np.ndarray) -> None:
         """Count one control step in, for the animals that are still in their first episode.
@@ -68,49 +63,45 @@ class Recorder:
         self.forward += s.velocity_h[:, 0] * g
         self.lateral += np.abs(s.velocity_h[:, 1]) * g
         self.speed += np.hypot(s.velocity_h[:, 0], s.velocity_h[:, 1]) * g
-        self.pitch += s.pitch * g
+        self.pitch += np.abs(s.pitch - self.natural_pitch) * g
         self.roll += np.abs(s.roll) * g
         self.energy += s.power * self.dt * g
-        self.flight += (~s.contact.any(axis=1)) * g
-        self.stance += s.stance * g[:, None]
         self.slip += (s.foot_speed * s.contact).sum(axis=1) * g
-        self.contacts += s.contact.sum(axis=1) * g
-        landed = s.touchdown & going[:, None]
-        self.touchdowns += landed
-        left, right = landed[:, self._left], landed[:, self._right]
-        one, both = left ^ right, left & right
-        foot = right.astype(int)
-        known = self._last >= 0
-        self.follow += (one | both) & known
-        self.turns += one & known & (foot != self._last)
-        self._last = np.where(one, foot, self._last)
+        self._contacts.append(s.contact & going[:, None])
+        self._going.append(going.copy())
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics over all episodes; speeds m/s, times s, angles degrees."""
         n = self.steps.size
         steps = np.maximum(self.steps, 1.0)
-        seconds = steps * self.dt
         total = self.steps.sum()
         distance = self.speed * self.dt
         travelled = distance.sum()
         successes = int(self.success.sum())
+        contact = gait.debounced(np.stack(self._contacts))
+        going = np.stack(self._going)
+        contact &= going[:, :, None]
+        landed = gait.touchdowns(contact)
+        feet = contact.shape[2]
         return {
             "episodes": float(n),
             "return_mean": float(self.returns.mean()),
             "return_std": float(self.returns.std()),
             "length_mean": float(self.steps.mean()),
             "fall_rate": float(self.fell.mean()),
+            "full_episodes_lcb95": clopper_pearson_lower(n - int(self.fell.sum()), n),
             "success_rate": successes / n,
             "success_lcb95": clopper_pearson_lower(successes, n),
             "forward_speed_mean_mps": float((self.forward / steps).mean()),
             "lateral_speed_mean_mps": float((self.lateral / steps).mean()),
             "distance_mean_m": float(distance.mean()),
             "time_to_event_mean_s": float(np.nanmean(self.event_step) * self.dt) if successes else float("nan"),
-            "gait.alternation": float(self.turns.sum() / self.follow.sum()) if self.follow.sum() else 0.0,
-            "gait.duty_factor": float(self.stance.sum() / (total * self.stance.shape[1])),
-            "gait.flight_fraction": float(self.flight.sum() / total),
-            "gait.stride_hz": float((self.touchdowns / seconds[:, None]).mean()),
-            "gait.foot_slip_mps": float(self.slip.sum() / max(self.contacts.sum(), 1.0)),
+            "gait.alternation": gait.alternation(landed, self.pairs),
+            "gait.duty_factor": float(contact.sum() / (total * feet)),
+            "gait.flight_fraction": float((going & ~contact.any(axis=2)).sum() / total),
+            "gait.stride_hz": float((landed.sum(axis=0) / (steps * self.dt)[:, None]).mean()),
+            "gait.foot_slip_mps": float(self.slip.sum() / max(np.stack(self._contacts).sum(), 1.0)),
+            **{f"gait.{key}": value for key, value in gait.footfalls(landed, self.pairs).items()},
             "trunk.pitch_deg": float(np.degrees(self.pitch.sum() / total)),
             "trunk.roll_deg": float(np.degrees(self.roll.sum() / total)),
             # energy per weight and distance (Tucker 1975); what stands still has none

@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
@@ -134,25 +133,43 @@ class StageSAC(SAC):
 
         SAC's own start, actions all over the joints' ranges, shows an animal little but how it falls.
         """
+        _settle(self.actor.mu, 0.0)
+        self.explore(log_std)
+
+    def explore(self, log_std: float) -> None:
+        """Let the policy explore with a standard deviation of ``exp(log_std)`` in every state."""
+        assert isinstance(self.actor.log_std, torch.nn.Module)  # a parameter only with state-dependent exploration
+        _settle(self.actor.log_std, log_std)
+
+
+def _settle(layer: torch.nn.Module, answer: float) -> None:
+    assert isinstance(layer, torch.nn.Linear)
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias.fill_(answer)
+
+
+class StagePPO(PPO):
+    """PPO whose exploration can be set after a hand-over."""
+
+    def explore(self, log_std: float) -> None:
+        """Let the policy explore with a standard deviation of ``exp(log_std)``."""
         with torch.no_grad():
-            for layer, bias in ((self.actor.mu, 0.0), (self.actor.log_std, log_std)):
-                assert isinstance(layer, torch.nn.Linear)  # a parameter only with state-dependent exploration
-                layer.weight.mul_(0.01)
-                layer.bias.fill_(bias)
+            self.policy.log_std.fill_(log_std)
 
 
-def make_model(cfg: Config, env: VecNormalize) -> BaseAlgorithm:
+def make_model(cfg: Config, env: VecNormalize) -> StagePPO | StageSAC:
     """Build the algorithm of the config on an environment; everything it does at random follows ``cfg.seed``."""
     if cfg.algo.name == "ppo":
         return _ppo(cfg, env)
     return _sac(cfg, env)
 
 
-def _ppo(cfg: Config, env: VecNormalize) -> PPO:
+def _ppo(cfg: Config, env: VecNormalize) -> StagePPO:
     ppo = cfg.ppo
     entropy = entropy_schedule(cfg)
     assert entropy is not None
-    return PPO(
+    return StagePPO(
         "MlpPolicy",
         env,
         learning_rate=schedule(ppo.learning_rate, ppo.learning_rate_end, ppo.lr_schedule),

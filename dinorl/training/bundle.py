@@ -14,12 +14,15 @@ import os
 import random
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -27,7 +30,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dinorl.config import Config, ConfigError, build, to_container
+from dinorl.config import Config, ConfigError, build, conf_dir, to_container
+from dinorl.config.explain import explain
 from dinorl.provenance import git_sha, versions
 from dinorl.sim.model import mjcf_hash
 from dinorl.training.locate import META, numbered
@@ -89,9 +93,31 @@ def save(
     return folder
 
 
-def load_config(bundle: Path) -> Config:
-    """Return the config that a bundle was trained with."""
-    return build(OmegaConf.load(bundle / CONFIG))  # type: ignore[arg-type]
+def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
+    """Return the config that a bundle was trained with.
+
+    Keys that did not exist when it was written have their value of ``conf/base``, which is "off".
+
+    Args:
+        bundle: its folder.
+        overrides: other values of ``env.*``, in Hydra's grammar.
+
+    Raises:
+        ConfigError: an override does not fit.
+    """
+    base = {path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")}
+    config = OmegaConf.merge(base, OmegaConf.load(bundle / CONFIG))
+    try:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if not override.key_or_group.startswith("env.") or override.type != OverrideType.CHANGE:
+                raise ConfigError(
+                    f"{override.input_line}: a policy that is trained already can only be given other conditions: "
+                    "env.<key>=<value>, such as env.push_speed=0.5"
+                )
+            OmegaConf.update(config, override.key_or_group, override.value())
+    except HydraException as error:
+        raise explain(error, list(overrides)) from error
+    return build(config)  # type: ignore[arg-type]
 
 
 def load_meta(bundle: Path) -> dict[str, Any]:

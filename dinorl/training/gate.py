@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from dinorl.config import CurriculumConfig
 
-# Each threshold of the config, and the evaluation's metric that it holds against.
+# Each threshold of the config, and the evaluation's metric that it holds against; min_* from below, max_* from above.
 THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",
     "min_avg_forward_vel": "forward_speed_mean_mps",
+    "min_gait_alternation": "gait.alternation",
+    "max_fall_rate": "fall_rate",
     "min_success_rate": "success_rate",
+    "min_success_lcb": "success_lcb95",
 }
 # With fewer episodes than this a verdict is a coin flip, so it is never called proven.
 MIN_EPISODES = 32
@@ -29,7 +32,7 @@ class Check:
     @property
     def holds(self) -> bool:
         """Whether the threshold is met."""
-        return self.value >= self.threshold
+        return self.value <= self.threshold if self.key.startswith("max_") else self.value >= self.threshold
 
 
 class Gate:

@@ -61,6 +61,8 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
     if cfg.warm_start is not None:
         source = resolve(cfg.warm_start)
         bundle.load_policy(source, model, env)
+        if cfg.curriculum.handover_log_std is not None:
+            model.explore(cfg.curriculum.handover_log_std)
         tracker.say(f"starts from {source}")
     _announce(cfg, raw, tracker)
 

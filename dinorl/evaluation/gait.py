@@ -1,0 +1,135 @@
+"""What footfalls say of a gait: pure functions on contacts, (steps, n, feet) bool, one row a control step.
+
+Feet come as a species lists them: left and right of each girdle, the front girdle first. Phases are in cycles, 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dinorl.tasks.signals import DEBOUNCE_STEPS
+
+Pairs = Sequence[tuple[int, int]]
+
+# A phase this near to 0 or 1/2 counts as that one, cycles: the classes of Hildebrand's gait diagram are a quarter wide.
+PHASE_CLASS = 0.125
+# Below this stability (mean resultant length) the feet keep no common rhythm and the gait has no name.
+STABLE = 0.5
+# Fewer strides per second than this are steps taken to keep balance.
+STANDS = 0.2
+
+
+def debounced(contact: np.ndarray) -> np.ndarray:
+    """Fill the gaps in which a foot lost contact for less than ``DEBOUNCE_STEPS`` control steps within a stance."""
+    filled = contact.copy()
+    for length in range(1, DEBOUNCE_STEPS):
+        before, after = contact[: -length - 1], contact[length + 1 :]
+        bridged = before & after
+        for k in range(length):
+            filled[1 + k : 1 + k + bridged.shape[0]] |= bridged
+    return filled
+
+
+def touchdowns(contact: np.ndarray) -> np.ndarray:
+    """Return where a foot lands: it bears load now and did not a step before. Standing from the start is none."""
+    landed = np.zeros_like(contact)
+    landed[1:] = contact[1:] & ~contact[:-1]
+    return landed
+
+
+def alternation(landed: np.ndarray, pairs: Pairs) -> float:
+    """Return the share of touchdowns that are on the other foot than the pair's last one; both at once is a hop.
+
+    Args:
+        landed: (steps, n, feet) touchdowns.
+        pairs: left and right foot of each girdle.
+    """
+    steps = np.arange(landed.shape[0])[:, None]
+    turns = follow = 0
+    for left, right in pairs:
+        on_left, on_right = landed[..., left], landed[..., right]
+        one = on_left ^ on_right
+        # the step of the last touchdown of one foot alone, before this step
+        since = np.maximum.accumulate(np.where(one, steps, -1), axis=0)
+        last = np.vstack([np.full((1, one.shape[1]), -1), since[:-1]])
+        known = last >= 0
+        was_right = np.take_along_axis(on_right, np.maximum(last, 0), axis=0)
+        follow += int(((on_left | on_right) & known).sum())
+        turns += int((one & known & (on_right != was_right)).sum())
+    return turns / follow if follow else 0.0
+
+
+def stride_phases(landed: np.ndarray, reference: int, foot: int) -> np.ndarray:
+    """Return at which phases of the reference foot's strides, from touchdown to touchdown, the other foot lands."""
+    steps = np.arange(landed.shape[0])[:, None]
+    mark = landed[..., reference]
+    end = landed.shape[0]
+    begun = np.maximum.accumulate(np.where(mark, steps, -1), axis=0)
+    ends = np.minimum.accumulate(np.where(mark, steps, end)[::-1], axis=0)[::-1]
+    ends = np.vstack([ends[1:], np.full((1, mark.shape[1]), end)])  # strictly later than this step
+    chosen = landed[..., foot] & (begun >= 0) & (ends < end)
+    return ((steps - begun) / np.maximum(ends - begun, 1))[chosen]
+
+
+def circular_mean(phases: np.ndarray) -> tuple[float, float]:
+    """Return the mean phase in [0, 1) and its stability, the mean resultant length: 1 always the same, 0 any.
+
+    Fisher 1993, "Statistical Analysis of Circular Data", section 2.3. Without phases both are 0.
+    """
+    if not phases.size:
+        return 0.0, 0.0
+    vector = np.exp(2j * np.pi * phases).mean()
+    return float(np.angle(vector) / (2.0 * np.pi) % 1.0), float(abs(vector))
+
+
+def footfalls(landed: np.ndarray, pairs: Pairs) -> dict[str, float]:
+    """Return the phases that name a gait, and how stable the least stable of them is.
+
+    ``contralateral_phase`` is the right foot's in the left one's stride (of the hind girdle, where there are two),
+    ``fore_phase`` the same of the front girdle, ``ipsilateral_phase`` the front foot's in the stride of the hind foot
+    on the same side (Hildebrand 1965, "Symmetrical gaits of horses"). Bipeds have only the first.
+    """
+    left, right = pairs[-1]
+    measured = {"contralateral_phase": stride_phases(landed, left, right)}
+    if len(pairs) == 2:
+        fore_left, fore_right = pairs[0]
+        measured["fore_phase"] = stride_phases(landed, fore_left, fore_right)
+        measured["ipsilateral_phase"] = np.concatenate(
+            [stride_phases(landed, left, fore_left), stride_phases(landed, right, fore_right)]
+        )
+    means = {name: circular_mean(phases) for name, phases in measured.items()}
+    return {name: mean for name, (mean, _) in means.items()} | {
+        "phase_stability": min(stability for _, stability in means.values())
+    }
+
+
+def name(gait: Mapping[str, float]) -> str:
+    """Return the gait's name from its metrics: ``stride_hz, duty_factor, phase_stability`` and the phases.
+
+    Bipeds: walk, run, skip or hop; quadrupeds: walk, pace, trot, bound or gallop. ``stands`` if hardly a foot is
+    lifted, ``irregular`` if the feet keep no common rhythm.
+    """
+    if gait["stride_hz"] < STANDS:
+        return "stands"
+    if gait["phase_stability"] < STABLE:
+        return "irregular"
+    together = _near(gait["contralateral_phase"], 0.0)
+    in_turn = _near(gait["contralateral_phase"], 0.5)
+    if "ipsilateral_phase" not in gait:
+        if together:
+            return "hop"
+        if not in_turn:
+            return "skip"
+        return "walk" if gait["duty_factor"] >= 0.5 else "run"
+    if not in_turn:
+        return "bound" if together and _near(gait["fore_phase"], 0.0) else "gallop"
+    for phase, symmetrical in ((0.0, "pace"), (0.5, "trot")):
+        if _near(gait["ipsilateral_phase"], phase):
+            return symmetrical
+    return "walk"
+
+
+def _near(phase: float, to: float) -> bool:
+    return abs((phase - to + 0.5) % 1.0 - 0.5) <= PHASE_CLASS
