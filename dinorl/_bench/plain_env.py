@@ -90,7 +90,8 @@ class PlainEnv(gym.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance one control step."""
         animal, data, env, memory, task = self.animal, self.data, self.cfg.env, self.memory, self._task
-        action = np.clip(action, -1.0, 1.0).astype(np.float64)
+        wanted = np.clip(action, -1.0, 1.0).astype(np.float64)
+        action = episode.follow(memory.action, wanted, animal.control_timestep, env.action_time_constant)
         data.ctrl[:] = control(animal, action)
         if env.push_interval and self.np_random.random() < animal.control_timestep / env.push_interval:
             angle = self.np_random.uniform(0.0, 2.0 * math.pi)

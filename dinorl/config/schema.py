@@ -98,6 +98,7 @@ class EnvConfig:
     idle_velocity_threshold: float
     foot_contact_gate: float
     foot_contact_weight: float
+    action_time_constant: float
     healthy_z_range: list[float]
     max_tilt_angle: float
     reset_noise_scale: float

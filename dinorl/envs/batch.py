@@ -105,7 +105,8 @@ class BatchEnv:
             autoreset: begin a new episode at once where one ended.
         """
         sim, task, body = self.sim, self.task, self.task.body
-        action = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        wanted = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        action = episode.follow(self.memory.action, wanted, body.dt, self.cfg.env.action_time_constant)
         self._push()
         sim.step(action)
         diverged = sim.diverged.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,24 @@ def place_target(
     x = position_w[:, 0] + ahead * heading_w[:, 0] - left * heading_w[:, 1]
     y = position_w[:, 1] + ahead * heading_w[:, 1] + left * heading_w[:, 0]
     return xp.stack([x, y, spread(u[:, 2], height)], axis=1)
+
+
+def follow(command: Array, action: Array, dt: float, time_constant: float) -> Array:
+    """Return what the servos are told: the last command, moved towards the action by a first-order low-pass filter.
+
+    A quick tremble of actions hardly moves the legs then, and exploration sways them instead of shaking them
+    (such filters are usual on real legged robots: Peng et al. 2020, "Learning Agile Robotic Locomotion Skills by
+    Imitating Animals", section VI).
+
+    Args:
+        command: (n, actuators) of the last control step.
+        action: (n, actuators).
+        dt: control step, s.
+        time_constant: s; with 0 the command is the action.
+    """
+    if not time_constant:
+        return action
+    return command + (1.0 - math.exp(-dt / time_constant)) * (action - command)
 
 
 def push_velocity(xp: Any, u: Array, dt: float, interval: float, speed: float) -> Array:

@@ -24,7 +24,7 @@ class Memory:
 
     steps: Array  # (n,) control steps since reset
     start_w: Array  # (n, 2) where the episode began
-    action: Array  # (n, actuators) the last action
+    action: Array  # (n, actuators) what the servos were told last: the last action, filtered
     airborne: Array  # (n, feet) control steps since the foot last bore load; 0 while it does
     last_touchdown: Array  # (n, pairs) which foot of the pair landed last: 0, 1, or -1 before any
     alternation: Array  # (n, pairs) running share of touchdowns on the other foot than the last, decaying
@@ -55,7 +55,7 @@ class Signals:
     power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
     joint_position: Array  # (n, actuators) from home
     joint_velocity: Array  # (n, actuators)
-    action: Array  # (n, actuators)
+    action: Array  # (n, actuators) what the servos are told: the action, filtered
     action_change: Array  # (n, actuators) since the last control step
     target_h: Array  # (n, 3) from the trunk to the target
     target_distance: Array  # (n,) horizontal

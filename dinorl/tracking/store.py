@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sqlite3
 import time
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 OUTPUTS = Path("outputs")
-DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 # Tag of a stage's run that says where its run folder is.
 FOLDER_TAG = "run_folder"
 
@@ -46,16 +48,19 @@ def client(uri: str) -> MlflowClient:
 def create_store(settings: TrackingConfig) -> str:
     """Make the embedded store if it is not there yet, and the experiment; return its id.
 
-    Jobs that start together on a store without a schema would each try to make it, and fail.
+    Commands that start together on a store without a schema would each try to make it, and all but one fail: one
+    after the other they may look.
     """
-    artifacts = None
-    if settings.uri is None:
-        OUTPUTS.mkdir(exist_ok=True)
-        artifacts = (OUTPUTS / ARTIFACTS).absolute().as_uri()
+    if settings.uri is not None:
+        return experiment_id(client(settings.uri), settings.experiment)
+    OUTPUTS.mkdir(exist_ok=True)
+    with (OUTPUTS / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed
         # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
-        with sqlite3.connect(OUTPUTS / DATABASE) as connection:
+        with contextlib.closing(sqlite3.connect(OUTPUTS / DATABASE)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-    return experiment_id(client(uri_of(settings)), settings.experiment, artifacts)
+        artifacts = (OUTPUTS / ARTIFACTS).absolute().as_uri()
+        return experiment_id(client(embedded_uri()), settings.experiment, artifacts)
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.render import Camera
@@ -12,6 +15,9 @@ from dinorl.training import bundle
 from dinorl.training.policy import load_player
 
 FPS = 25  # a picture every other control step at 50 Hz
+GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
+SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
+EVENT_SHOWN = 1.0  # s
 
 
 def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> Path:
@@ -31,13 +37,34 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)
     observation = batch.reset()
-    camera = Camera(batch)
+    gif = path.suffix.lower() == ".gif"
+    camera = Camera(batch, *(GIF_SIZE if gif else ()))
     dt = batch.animal.control_timestep
-    every = max(1, round(1.0 / (FPS * dt)))
-    with imageio.get_writer(path, fps=1.0 / (every * dt)) as writer:
+    every = max(1, round(1.0 / ((GIF_FPS if gif else FPS) * dt)))
+    # a GIF says how long a picture stays, in ms, and how often the whole is shown: for ever
+    timing: dict[str, Any] = {"duration": 1000.0 * every * dt, "loop": 0} if gif else {"fps": 1.0 / (every * dt)}
+    event, shown_until, speed = cfg.species.event.name.replace("_", " "), -1, 0.0
+    with imageio.get_writer(path, **timing) as writer:
         for step in range(round(seconds / dt)):
             if step % every == 0:
-                writer.append_data(camera.picture(0))  # type: ignore[attr-defined]  # imageio types no writer
-            observation = batch.step(policy(observation)).observation
+                happening = f"{event}!" if step < shown_until else ""
+                picture = subtitled(camera.picture(0), cfg.species.title, f"{speed:.1f} m/s", happening)
+                writer.append_data(picture)  # type: ignore[attr-defined]  # imageio types no writer
+            taken = batch.step(policy(observation))
+            observation = taken.observation
+            speed += (batch.signals.velocity_h[0, 0] - speed) * dt / SPEED_WINDOW
+            if taken.success[0]:
+                shown_until = step + round(EVENT_SHOWN / dt)
     camera.close()
     return path
+
+
+def subtitled(picture: np.ndarray, *texts: str) -> np.ndarray:
+    """Return a (height, width, 3) picture with texts side by side at its lower edge."""
+    image = Image.fromarray(picture)
+    height = image.height // 18
+    ImageDraw.Draw(image).text(
+        (height // 2, image.height - 1.5 * height), "   ".join(filter(None, texts)), fill="white",
+        font=ImageFont.load_default(height), stroke_width=max(1, height // 10), stroke_fill="black",
+    )  # fmt: skip
+    return np.asarray(image)
