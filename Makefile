@@ -14,10 +14,10 @@ GIVEN = $(strip $(if $(SPECIES),species=$(SPECIES)) $(if $(ALGO),algo=$(ALGO)) $
 # what `play` shows: BUNDLE=, or the stage that was trained last
 BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
 
-.PHONY: help setup train sweep test lint type ui play bench clean lock
+.PHONY: help setup train sweep results test lint type ui play bench clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: SPECIES=trex|velociraptor|brachiosaurus ALGO=ppo|sac STAGE=balance|locomotion|behavior SEED=0,\n'
 	@printf 'and ARGS= for anything else; commas make a sweep. All of them may be left out.\n'
 	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'
@@ -42,6 +42,10 @@ sweep: $(STAMP) ## train many (three seeds unless SEED= says else) and print the
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+results: $(STAMP) ## train what is asked (once) and rebuild the README's table of results
+	$(BIN)/python -m dinorl $(GIVEN) sweep.name=results
+	$(BIN)/python -m dinorl.results --sweep results
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check $(ARGS) .

@@ -95,7 +95,7 @@ def table(report: Mapping[str, Any]) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate a bundle; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dinorl.evaluate", description="Measure a trained policy.")
-    parser.add_argument("bundle", help="a bundle, a stage's run folder or an MLflow run id")
+    parser.add_argument("bundle", help="a bundle, a stage's run folder, an MLflow run id or a zoo name (trex/bite)")
     parser.add_argument("overrides", nargs="*", metavar="env.KEY=VALUE", help="evaluate under other conditions")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first episode, default %(default)s")

@@ -17,15 +17,18 @@ from dinorl.config import ConfigError
 def main(arguments: list[str] | None = None) -> int:
     """Play a bundle's policy; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dinorl.play", description="Watch a trained policy.")
-    parser.add_argument("bundle", help="a bundle, a stage's run folder or an MLflow run id")
+    parser.add_argument("bundle", help="a bundle, a stage's run folder, an MLflow run id or a zoo name (trex/bite)")
     parser.add_argument("--video", type=Path, help="write a film (.mp4, .gif) instead of opening the viewer")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the film, s (default %(default)g)")
     parser.add_argument("--seed", type=int, help="of the episode (default: the first evaluation seed)")
     chosen = parser.parse_args(arguments)
     from dinorl.training.locate import resolve
+    from dinorl.zoo import outdated
 
     try:
         source = resolve(chosen.bundle)
+        if why := outdated(source):
+            print(why)
         if chosen.video is None and os.environ.get("DISPLAY"):
             _view(source, chosen.seed)
             return 0

@@ -72,6 +72,9 @@ class Limit:
         cfg: the composed config, for the model and the number of threads.
         episode: control steps after which each loop starts over from the home pose, the mean length of the batch's
             episodes. Without it the animals would lie on the ground, which costs other physics than falling does.
+
+    Attributes:
+        steps: control steps done so far, all threads together.
     """
 
     def __init__(self, cfg: Config, episode: int) -> None:
@@ -80,13 +83,16 @@ class Limit:
         self._data = [mujoco.MjData(animal.model) for _ in range(cfg.sim.threads or os.cpu_count() or 1)]
         actions = np.random.default_rng(0).uniform(-1.0, 1.0, (ACTIONS, animal.model.nu))
         self._ctrl = np.stack([control(animal, action) for action in actions])
+        self.steps = 0
 
     def run(self, seconds: float) -> float:
         """Step for about so long and return control steps per second, all threads together."""
         begun = time.perf_counter()
         with ThreadPoolExecutor(len(self._data)) as pool:
             steps = sum(pool.map(partial(self._loop, begun + seconds), self._data))
-        return steps / (time.perf_counter() - begun)
+        elapsed = time.perf_counter() - begun
+        self.steps += steps
+        return steps / elapsed
 
     def _loop(self, until: float, data: mujoco.MjData) -> int:
         home, steps = self._model.key("home").id, 0

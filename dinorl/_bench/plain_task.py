@@ -50,6 +50,7 @@ class PlainSignals:
     angular_velocity_h: Vector
     tail_rate: float
     stance: list[float]
+    foot_speed: list[float]
     power: float
     action: np.ndarray
     action_change: np.ndarray
@@ -77,6 +78,7 @@ class Columns:
             for columns in (at.trunk_linvel, at.trunk_angvel, at.com_linvel, at.tail_angvel, at.target_pos)
         )
         self.effector_pos = [int(columns[0]) for columns in at.effector_pos]
+        self.foot_linvel = [int(columns[0]) for columns in at.foot_linvel]
 
 
 def measure(
@@ -118,6 +120,7 @@ def measure(
         angular_velocity_h=to_heading(*v[columns.trunk_angvel : columns.trunk_angvel + 3]),
         tail_rate=math.hypot(*v[columns.tail_angvel : columns.tail_angvel + 3]),
         stance=stance,
+        foot_speed=[math.hypot(*v[start : start + 2]) for start in columns.foot_linvel],
         power=float(power),
         action=action,
         action_change=action - memory.action,
@@ -243,6 +246,9 @@ TERMS: dict[str, PlainTerm] = {
     "gait_stability_weight": lambda s, k: -min(s.angular_velocity_h[0] ** 2 + s.angular_velocity_h[1] ** 2, 10.0),
     "gait_symmetry_weight": lambda s, k: _mean(s.alternation) * _gait_speed(s),
     "gait_clock_weight": _gait_clock,
+    "foot_slip_penalty_weight": lambda s, k: (
+        -min(sum(share * speed for share, speed in zip(s.stance, s.foot_speed, strict=True)) / len(s.stance), 10.0)
+    ),
     "smoothness_weight": lambda s, k: -float(s.action_change @ s.action_change) / len(s.action_change),
     "energy_penalty_weight": lambda s, k: -min(s.power / k.weight_newton, 100.0),
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,

@@ -92,6 +92,7 @@ class EnvConfig:
     gait_clock_weight: float
     gait_clock_frequency: float
     gait_clock_duty: float
+    foot_slip_penalty_weight: float
     smoothness_weight: float
     energy_penalty_weight: float
     idle_penalty_weight: float
@@ -165,6 +166,7 @@ class CurriculumConfig:
     warmup_clip_range: float | None
     warmup_ent_coef: float | None
     handover_log_std: float | None
+    push_scale: float
     ramp_timesteps: int
     ramp_start_value: float | None
 

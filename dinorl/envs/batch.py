@@ -57,6 +57,9 @@ class BatchEnv:
         cfg: the composed config.
         n: animals; default ``cfg.sim.n_envs``.
         stagger: let first episodes be cut at random, so that episodes which began together do not end together.
+
+    Attributes:
+        push_scale: pushes are this many times as fast as ``env.push_speed``.
     """
 
     def __init__(self, cfg: Config, n: int | None = None, stagger: bool = False) -> None:
@@ -66,6 +69,7 @@ class BatchEnv:
         self.task = Task(cfg, self.animal)
         self.sim = Simulation(self.animal, self.n, cfg.sim.frame_skip, cfg.sim.threads)
         self.stagger = stagger
+        self.push_scale = 1.0
         nu = self.animal.model.nu
         layout = self.animal.layout
         self.pieces = pieces(nu, len(layout.foot_touch), len(layout.effector_pos))
@@ -193,7 +197,8 @@ class BatchEnv:
         if not (env.push_interval and env.push_speed):
             return
         u = uniform(self.seeds, self.episode, _PUSH + self.memory.steps, 2)
-        change = episode.push_velocity(np, u, self.animal.control_timestep, env.push_interval, env.push_speed)
+        speed = self.push_scale * env.push_speed
+        change = episode.push_velocity(np, u, self.animal.control_timestep, env.push_interval, speed)
         pushed = np.flatnonzero(change.any(axis=1))
         if pushed.size:
             self.sim.qvel[pushed, :2] += change[pushed]

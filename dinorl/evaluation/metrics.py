@@ -40,7 +40,8 @@ class Recorder:
         self.pitch = np.zeros(n)
         self.roll = np.zeros(n)
         self.energy = np.zeros(n)  # J
-        self.slip = np.zeros(n)  # m/s, summed over feet in contact
+        self.slip = np.zeros(n)  # m/s, summed over feet, each for its share of the step on the ground
+        self.load = np.zeros(n)  # those shares
         self._contacts: list[np.ndarray] = []  # (n, feet) bool, a control step each
         self._going: list[np.ndarray] = []  # (n,) bool
 
@@ -66,7 +67,8 @@ class Recorder:
         self.pitch += np.abs(s.pitch - self.natural_pitch) * g
         self.roll += np.abs(s.roll) * g
         self.energy += s.power * self.dt * g
-        self.slip += (s.foot_speed * s.contact).sum(axis=1) * g
+        self.slip += (s.foot_speed * s.stance).sum(axis=1) * g
+        self.load += s.stance.sum(axis=1) * g
         self._contacts.append(s.contact & going[:, None])
         self._going.append(going.copy())
 
@@ -100,7 +102,7 @@ class Recorder:
             "gait.duty_factor": float(contact.sum() / (total * feet)),
             "gait.flight_fraction": float((going & ~contact.any(axis=2)).sum() / total),
             "gait.stride_hz": float((landed.sum(axis=0) / (steps * self.dt)[:, None]).mean()),
-            "gait.foot_slip_mps": float(self.slip.sum() / max(np.stack(self._contacts).sum(), 1.0)),
+            "gait.foot_slip_mps": float(self.slip.sum() / max(self.load.sum(), 1e-9)),
             **{f"gait.{key}": value for key, value in gait.footfalls(landed, self.pairs).items()},
             "trunk.pitch_deg": float(np.degrees(self.pitch.sum() / total)),
             "trunk.roll_deg": float(np.degrees(self.roll.sum() / total)),

@@ -82,8 +82,8 @@ class Body:
 
 
 # A foot must have been in the air this many control steps for its next contact to count as a touchdown: touch
-# sensors flicker within a stance.
-DEBOUNCE_STEPS = 2
+# sensors flicker within a stance, most of all when the toes leave the ground.
+DEBOUNCE_STEPS = 3
 # Time in which the running alternation forgets, s: about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
 

@@ -133,6 +133,11 @@ def gait_clock(s: Signals, k: Knobs) -> Array:
     return xp.mean(agreement, axis=1) * gait_speed(s)
 
 
+def foot_slip_penalty(s: Signals, k: Knobs) -> Array:
+    """Charge the horizontal speed of feet that bear load: skating and dragging toes."""
+    return -s.xp.clip(s.xp.mean(s.stance * s.foot_speed, axis=1), 0.0, 10.0)
+
+
 def smoothness(s: Signals, k: Knobs) -> Array:
     """Charge the mean squared change of action."""
     return -s.xp.mean(s.action_change**2, axis=1)
@@ -197,6 +202,7 @@ TERMS: dict[str, Term] = {
     "gait_stability_weight": gait_stability,
     "gait_symmetry_weight": gait_symmetry,
     "gait_clock_weight": gait_clock,
+    "foot_slip_penalty_weight": foot_slip_penalty,
     "smoothness_weight": smoothness,
     "energy_penalty_weight": energy_penalty,
     "idle_penalty_weight": idle_penalty,

@@ -9,8 +9,18 @@ from dinorl.config import ConfigError
 META = "meta.json"
 
 
+SPECIES = Path(__file__).resolve().parent.parent / "species"
+ZOO = "zoo"
+
+
+def zoo() -> dict[str, Path]:
+    """Return the bundles that come with dinorl, by name, such as ``trex/bite``."""
+    folders = sorted(path.parent for path in SPECIES.glob(f"*/{ZOO}/*/{META}"))
+    return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
+
+
 def resolve(where: str | Path) -> Path:
-    """Return the bundle that a path, a run folder or an MLflow run id means; of a run folder, the best.
+    """Return the bundle that a path, a run folder, an MLflow run id or a zoo name means; of a run folder, the best.
 
     Raises:
         ConfigError: there is none.
@@ -19,6 +29,8 @@ def resolve(where: str | Path) -> Path:
     for candidate in (path, path / "best", path / "bundle" / "best", *numbered(path / "bundle"), *numbered(path)):
         if (candidate / META).is_file():
             return candidate
+    if not path.exists() and (shipped := zoo().get(str(where))):
+        return shipped
     if not path.exists() and len(str(where)) == 32 and all(c in "0123456789abcdef" for c in str(where)):
         from dinorl.tracking.store import run_folder  # mlflow takes seconds to import
 
@@ -27,7 +39,8 @@ def resolve(where: str | Path) -> Path:
             return resolve(folder)
     found = "it does not exist" if not path.exists() else f"found no {META} in it, in bundle/ or in bundle/best/"
     raise ConfigError(
-        f"{where}: no bundle there: {found}. Give the path of a bundle, of a stage's run folder, or an MLflow run id"
+        f"{where}: no bundle there: {found}. Give the path of a bundle, of a stage's run folder, an MLflow run id, or "
+        "a name that python -m dinorl.zoo lists"
     )
 
 

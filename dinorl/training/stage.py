@@ -55,6 +55,7 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
     threads = cfg.sim.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
+    raw.batch.push_scale = cfg.curriculum.push_scale
     raw.batch.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)
     env = normalised(cfg, raw)
     model = make_model(cfg, env)

@@ -1,0 +1,137 @@
+"""The policies that come with dinorl: ``python -m dinorl.zoo list``, and ``add RUN`` to put one in.
+
+A zoo bundle holds the policy and its statistics, and a card with what was measured of it. Its numbers are those of one
+animal: if the MJCF has changed since, they are not claimed any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from dinorl.config import ConfigError
+
+CARD = "card.json"
+LARGEST = 1_000_000  # bytes of a bundle
+
+
+def card(bundle: Path) -> dict[str, Any]:
+    """Return what is known of a zoo bundle."""
+    known: dict[str, Any] = json.loads((bundle / CARD).read_text())
+    return known
+
+
+def outdated(source: Path) -> str | None:
+    """Return why a bundle's numbers hold no longer, or None if they do: its animal must be today's."""
+    from dinorl.sim.model import mjcf_hash
+    from dinorl.training import bundle
+
+    meta = bundle.load_meta(source)
+    if meta["mjcf_sha256"] == mjcf_hash(bundle.load_config(source).species):
+        return None
+    return f"the model of {meta['species']} has changed since this policy was trained; its numbers hold no longer"
+
+
+def add(run: Path) -> Path:
+    """Measure the best bundle of a run and put it into the zoo, with its card.
+
+    Raises:
+        ConfigError: there is no bundle, or it is too large.
+    """
+    from dinorl.evaluate import evaluate
+    from dinorl.job import read_status
+    from dinorl.training import bundle, locate
+
+    source = locate.resolve(run)
+    cfg, meta = bundle.load_config(source), bundle.load_meta(source)
+    stage = cfg.species.event.name if cfg.stage.name == "behavior" else cfg.stage.name
+    kept = (bundle.POLICY, bundle.NORMALIZATION, bundle.CONFIG, "meta.json")
+    size = sum((source / name).stat().st_size for name in kept)
+    if size > LARGEST:
+        raise ConfigError(f"{source}: {size:,} bytes; a zoo bundle has at most {LARGEST:,}")
+    status = read_status(source.parent.parent) or {}
+    written = {
+        "name": f"{cfg.species.name}/{stage}",
+        "algo": meta["algo"],
+        "seed": meta["seed"],
+        "timesteps": meta["timesteps"],
+        "stage_seconds": status.get("seconds"),
+        "gate": status.get("gate"),
+        "git_sha": meta["git_sha"],
+        "mjcf_sha256": meta["mjcf_sha256"],
+        "versions": meta["versions"],
+        "evaluation": evaluate(source) | {"bundle": f"{cfg.species.name}/{stage}"},
+    }
+    folder = locate.SPECIES / cfg.species.name / locate.ZOO / stage
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in kept:
+        shutil.copy(source / name, folder / name)
+    (folder / CARD).write_text(json.dumps(written, indent=1) + "\n")
+    return folder
+
+
+def table() -> Any:
+    """Return what is in the zoo, as a table for people."""
+    from rich.table import Table
+
+    from dinorl.training.locate import zoo
+
+    shown = Table(title="zoo", title_justify="left")
+    for column in (
+        "name",
+        "algo",
+        "seed",
+        "steps",
+        "minutes",
+        "falls",
+        "m/s",
+        "gait",
+        "strides/s",
+        "success",
+        "episodes",
+    ):
+        shown.add_column(column, justify="left" if column in ("name", "algo", "gait") else "right")
+    notes = []
+    for name, folder in zoo().items():
+        about = card(folder)
+        found = about["evaluation"]
+        cells: tuple[str, ...] = (
+            f"{found['fall_rate']:.1%}", f"{found['forward_speed_mean_mps']:.2f}", found["gait"]["name"],
+            f"{found['gait']['stride_hz']:.1f}", f"{found['success_rate']:.1%}", str(found["episodes"]),
+        )  # fmt: skip
+        if why := outdated(folder):
+            notes.append(f"{name}: {why}")
+            cells = ("",) * len(cells)
+        minutes = "" if about["stage_seconds"] is None else f"{about['stage_seconds'] / 60.0:.1f}"
+        shown.add_row(name, about["algo"], str(about["seed"]), f"{about['timesteps']:,}", minutes, *cells)
+    shown.caption = "\n".join(notes) or None
+    return shown
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List the zoo or add to it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dinorl.zoo", description="The policies that come with dinorl.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what there is, and what was measured of it")
+    commands.add_parser("add", help="measure a run's best policy and put it in").add_argument("run", type=Path)
+    chosen = parser.parse_args(arguments)
+    from dinorl.report import console
+
+    if chosen.command == "list":
+        console().print(table())
+        return 0
+    try:
+        print(f"wrote {add(chosen.run)}")
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Policies that come with dinorl, and the README's table, which is made of what was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinorl import results, zoo
+from dinorl.config import ConfigError, compose
+from dinorl.tracking import NullTracker
+from dinorl.training import bundle, locate
+from dinorl.training.locate import resolve
+from dinorl.training.stage import run_stage
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    cfg = compose(
+        ["species=trex", "stage=behavior", "sim.n_envs=8", "ppo.n_steps=16", "ppo.batch_size=64", "eval.episodes=2",
+         "curriculum.timesteps=128", "eval.video_seconds=0", "env.max_episode_steps=10"]
+    )  # fmt: skip
+    run_stage(cfg, folder, NullTracker())
+    return folder
+
+
+@pytest.fixture
+def empty_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(locate, "SPECIES", tmp_path / "species")
+    return tmp_path / "species"
+
+
+def test_a_run_added_to_the_zoo_goes_by_its_name(
+    run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert zoo.main(["add", str(run)]) == 0
+    shipped = resolve("trex/bite")
+    assert shipped == empty_zoo / "trex" / "zoo" / "bite"
+    assert {p.name for p in shipped.iterdir()} == {
+        "policy.npz",
+        "normalization.npz",
+        "config.yaml",
+        "meta.json",
+        "card.json",
+    }
+    about = zoo.card(shipped)
+    assert about["evaluation"]["episodes"] == 200 and "zero" in about["evaluation"]["null"]
+    assert about["mjcf_sha256"] == bundle.load_meta(shipped)["mjcf_sha256"] and zoo.outdated(shipped) is None
+    capsys.readouterr()
+    assert zoo.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "trex/bite" in listed and "%" in listed
+
+
+def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(
+    run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo.main(["add", str(run)])
+    meta = resolve("trex/bite") / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"mjcf_sha256": "0" * 64}))
+    capsys.readouterr()
+    assert zoo.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "the model of trex has changed" in listed and "%" not in listed
+
+
+def test_what_is_not_in_the_zoo_is_said_so(empty_zoo: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trex/bite: no bundle there.*dinorl\.zoo lists"):
+        resolve("trex/bite")
+
+
+def measured(**changes: Any) -> dict[str, Any]:
+    gait = {"stride_hz": 1.9, "alternation": 0.98, "name": "run"}
+    own = {"fall_rate": 0.01, "forward_speed_mean_mps": 4.2, "success_rate": 0.96, "success_lcb95": 0.93, "gait": gait}
+    null = {"fall_rate": 0.6, "forward_speed_mean_mps": 0.0, "success_rate": 0.0}
+    return own | {"null": {"zero": null, "random": null | {"fall_rate": 1.0}}} | changes
+
+
+def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds() -> None:
+    first = results.Result(
+        "T. rex", "locomotion", 2, "ppo", 0, {"gate": "passed", "timesteps": 2_000_000, "seconds": 120.0}, measured()
+    )
+    slower = measured(forward_speed_mean_mps=3.8, gait={"stride_hz": 2.1, "alternation": 0.9, "name": "skip"})
+    second = replace(
+        first,
+        seed=1,
+        status={"gate": "advanced_on_budget", "timesteps": 3_000_000, "seconds": 240.0},
+        evaluation=slower,
+    )
+    bite = replace(first, stage="bite", index=3)
+    moved, bitten = results.rows([first, second, bite])
+    assert moved == ("T. rex", "locomotion", "PPO", "1 of 2", "2.50 M", "3.0", "1.0%", "4.00", "", "2.0", "0.94",
+                     "run or skip", "0.0 m/s", "0.0 m/s")  # fmt: skip
+    assert bitten[8] == "96.0% (93.0%)" and bitten[-2:] == ("0% success", "0% success")
+    balance = results.rows([replace(first, stage="balance", index=1)])[0]
+    assert balance[-2:] == ("60% falls", "100% falls") and balance[7] == ""
+
+
+def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    results.rewrite(readme, results.markdown([("a",) * len(results.HEADER)]))
+    text = readme.read_text()
+    assert text.startswith(f"before\n{results.BEGIN}\n| animal |") and text.endswith(f"a |\n{results.END}\nafter\n")
+    assert "old" not in text
+    readme.write_text("nothing")
+    with pytest.raises(ConfigError, match="expected the lines"):
+        results.rewrite(readme, "")
