@@ -16,7 +16,7 @@ from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 
 KNOBS = Knobs(
     home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
-    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, event_threshold=0.0,
+    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0, event_threshold=0.0,
 )  # fmt: skip
 
 

@@ -204,8 +204,8 @@ def _bell(error: float, width: float) -> float:
     return math.exp(-0.5 * (error / width) ** 2)
 
 
-def _gait_speed(s: PlainSignals) -> float:
-    return _clip(s.velocity_h[0] / terms.GAIT_FULL_SPEED, 0.0, 1.0)
+def _gait_speed(s: PlainSignals, k: Knobs) -> float:
+    return _clip(s.velocity_h[0] / k.gait_full_speed, 0.0, 1.0)
 
 
 def _gait_clock(s: PlainSignals, k: Knobs) -> float:
@@ -214,7 +214,7 @@ def _gait_clock(s: PlainSignals, k: Knobs) -> float:
     for stance, lag in zip(s.stance, k.gait_phase, strict=True):
         off = abs(((s.phase - lag) % 1.0 - middle + 0.5) % 1.0 - 0.5)
         total += 1.0 - 2.0 * abs(stance - _clip((middle - off) / terms.CLOCK_EDGE + 0.5, 0.0, 1.0))
-    return total / len(s.stance) * _gait_speed(s)
+    return total / len(s.stance) * _gait_speed(s, k)
 
 
 def _posture(s: PlainSignals, k: Knobs) -> float:
@@ -244,7 +244,7 @@ TERMS: dict[str, PlainTerm] = {
     "spin_penalty_weight": lambda s, k: -min(abs(s.angular_velocity_h[2]), 10.0),
     "tail_stability_weight": lambda s, k: -min(s.tail_rate, 10.0),
     "gait_stability_weight": lambda s, k: -min(s.angular_velocity_h[0] ** 2 + s.angular_velocity_h[1] ** 2, 10.0),
-    "gait_symmetry_weight": lambda s, k: _mean(s.alternation) * _gait_speed(s),
+    "gait_symmetry_weight": lambda s, k: _mean(s.alternation) * _gait_speed(s, k),
     "gait_clock_weight": _gait_clock,
     "foot_slip_penalty_weight": lambda s, k: (
         -min(sum(share * speed for share, speed in zip(s.stance, s.foot_speed, strict=True)) / len(s.stance), 10.0)

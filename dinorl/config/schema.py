@@ -92,6 +92,7 @@ class EnvConfig:
     gait_clock_weight: float
     gait_clock_frequency: float
     gait_clock_duty: float
+    gait_full_speed: float
     foot_slip_penalty_weight: float
     smoothness_weight: float
     energy_penalty_weight: float

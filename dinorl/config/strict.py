@@ -98,6 +98,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.idle_velocity_threshold": (_POSITIVE, 0.1),
     "env.gait_clock_frequency": (_NON_NEGATIVE, 1.5),
     "env.gait_clock_duty": (_SHARE_ABOVE_0, 0.5),
+    "env.gait_full_speed": (_POSITIVE, 1.0),
     "env.action_time_constant": (_NON_NEGATIVE, 0.06),
     "env.reset_noise_scale": (_NON_NEGATIVE, 0.05),
     "env.max_episode_steps": (_ONE_OR_MORE, 1000),

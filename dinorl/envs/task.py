@@ -52,6 +52,7 @@ class Task:
             foot_contact_gate=env.foot_contact_gate,
             gait_phase=tuple(cfg.species.gait_phase),
             gait_clock_duty=env.gait_clock_duty,
+            gait_full_speed=env.gait_full_speed,
             event_threshold=role.get("threshold", 0.0),
         )
         functions: dict[str, Term] = dict(TERMS)

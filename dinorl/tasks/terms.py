@@ -26,6 +26,7 @@ class Knobs:
     foot_contact_gate: float
     gait_phase: tuple[float, ...]  # cycles
     gait_clock_duty: float
+    gait_full_speed: float  # m/s, from which gait terms pay in full
     event_threshold: float  # m
 
 
@@ -36,8 +37,6 @@ POSTURE_WIDTH = 0.25  # rad
 HEIGHT_WIDTH = 0.1  # of the home height
 TRUNK_PROXIMITY = 2.0  # m
 EFFECTOR_PROXIMITY = 1.0  # m
-# Speed from which gait terms pay in full.
-GAIT_FULL_SPEED = 1.0  # m/s
 # Width of the gait clock's soft change between stance and swing.
 CLOCK_EDGE = 0.1  # cycles
 
@@ -118,7 +117,7 @@ def gait_stability(s: Signals, k: Knobs) -> Array:
 
 def gait_symmetry(s: Signals, k: Knobs) -> Array:
     """Pay for left and right feet taking turns, in proportion to speed: nothing for a statue or a hop."""
-    return s.xp.mean(s.alternation, axis=1) * gait_speed(s)
+    return s.xp.mean(s.alternation, axis=1) * gait_speed(s, k)
 
 
 def gait_clock(s: Signals, k: Knobs) -> Array:
@@ -130,7 +129,7 @@ def gait_clock(s: Signals, k: Knobs) -> Array:
     off = xp.abs((cycle - middle + 0.5) % 1.0 - 0.5)  # distance from mid-stance
     stance = xp.clip((middle - off) / CLOCK_EDGE + 0.5, 0.0, 1.0)
     agreement = 1.0 - 2.0 * xp.abs(s.stance - stance)
-    return xp.mean(agreement, axis=1) * gait_speed(s)
+    return xp.mean(agreement, axis=1) * gait_speed(s, k)
 
 
 def foot_slip_penalty(s: Signals, k: Knobs) -> Array:
@@ -174,9 +173,9 @@ def effector_proximity(s: Signals, k: Knobs) -> Array:
     return s.xp.exp(-0.5 * (s.xp.clip(s.effector_distance, 0.0, 100.0) / EFFECTOR_PROXIMITY) ** 2)
 
 
-def gait_speed(s: Signals) -> Array:
+def gait_speed(s: Signals, k: Knobs) -> Array:
     """Return speed ahead as a share of the one from which gait terms pay in full, 0..1."""
-    return s.xp.clip(s.velocity_h[:, 0] / GAIT_FULL_SPEED, 0.0, 1.0)
+    return s.xp.clip(s.velocity_h[:, 0] / k.gait_full_speed, 0.0, 1.0)
 
 
 def happened(s: Signals, k: Knobs) -> Array:
