@@ -16,7 +16,8 @@ from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 
 KNOBS = Knobs(
     home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
-    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0, event_threshold=0.0,
+    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0,
+    event_threshold=0.0,
 )  # fmt: skip
 
 
@@ -192,3 +193,23 @@ def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: st
         if not ends:  # it moved on, and the animal sees where to
             assert env.sim.target[0, 0] != effector[0, 0]
             assert np.hypot(*(env.sim.target[0] - env.sim.qpos[0, :3])[:2]) > 1.4
+
+
+def test_slip_charges_loaded_feet_alone(standing: Signals) -> None:
+    s = replace(standing, foot_speed=np.array([[2.0, 3.0], [2.0, 3.0]]), stance=np.array([[0.5, 0.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(terms.foot_slip_penalty(s, KNOBS), [-0.5, -2.5])
+
+
+def test_gait_terms_pay_in_full_from_the_configs_speed(standing: Signals) -> None:
+    s = replace(standing, alternation=np.ones_like(standing.alternation))
+    slow = replace(KNOBS, gait_full_speed=4.0)
+    assert terms.gait_symmetry(moving(s, 1.0), KNOBS)[0] == pytest.approx(1.0)
+    assert terms.gait_symmetry(moving(s, 1.0), slow)[0] == pytest.approx(0.25)
+
+
+def test_servo_targets_follow_actions_with_their_time_constant() -> None:
+    command = np.zeros((1, 3))
+    for _ in range(5):
+        command = episode.follow(command, np.ones((1, 3)), 0.02, 0.1)
+    np.testing.assert_allclose(command, 1.0 - np.exp(-1.0))  # one time constant later
+    np.testing.assert_array_equal(episode.follow(command, np.ones((1, 3)), 0.02, 0.0), 1.0)

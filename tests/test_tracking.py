@@ -145,3 +145,12 @@ def _pickled_job(folder: Path) -> None:
 
     os.chdir(folder.parent)
     _job(compose(["species=trex", "tracking.log_every=0.05"]), folder)
+
+
+def test_commands_that_start_together_make_the_store_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no parent here: each of them finds no store and makes it."""
+    monkeypatch.chdir(tmp_path)
+    settings = compose(["species=trex"]).tracking
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        ids = pool.map(store.create_store, [settings] * 4, chunksize=1)
+    assert len(set(ids)) == 1 and store.client(store.embedded_uri()).get_experiment(ids[0]).name == "dinorl"

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dinorl.config import Config, ConfigError, compose
+from dinorl.envs.batch import BatchEnv
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import NullTracker
 from dinorl.training import bundle
@@ -177,6 +178,31 @@ def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
     noisy, _ = model.predict(seen)
     # SAC's noise goes through tanh, which leaves it about 0.47 wide at a mean of 0
     assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
+
+
+def test_training_can_push_harder_than_the_evaluation_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales = []
+    push = BatchEnv._push
+
+    def spy(self: BatchEnv) -> None:
+        scales.append((self.n, self.push_scale))
+        push(self)
+
+    monkeypatch.setattr(BatchEnv, "_push", spy)
+    cfg = small("stage=balance", "curriculum.push_scale=1.5")
+    run_stage(cfg, tmp_path, NullTracker())
+    assert set(scales) == {(cfg.sim.n_envs, 1.5), (cfg.eval.episodes, 1.0)}
+
+
+def test_a_harder_push_is_faster_by_its_scale() -> None:
+    gained = []
+    for scale in (1.0, 2.0):
+        batch = BatchEnv(compose(["species=trex", "stage=balance", "env.push_interval=0.02", "env.push_speed=0.5"]), 4)
+        batch.push_scale = scale
+        batch.reset()
+        batch._push()
+        gained.append(np.hypot(*batch.sim.qvel[:, :2].T))
+    np.testing.assert_allclose(gained[1] / gained[0], 2.0)
 
 
 def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:
