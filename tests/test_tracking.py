@@ -122,14 +122,13 @@ def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, mon
     assert tracker.run_id is not None and len(history(tracker.run_id, "reward/alive")) == 5000
 
 
-def _job(cfg: Config, folder: Path) -> None:
-    track(cfg, folder, 50)
-
-
-def test_processes_that_start_together_on_a_fresh_store_are_all_fine(cfg: Config, tmp_path: Path) -> None:
+def test_processes_that_start_together_without_a_store_are_all_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no parent here: each of them finds no store, makes it and tracks."""
+    monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context("spawn")
-    cfg.tracking.uri = store.embedded_uri()
-    jobs = [context.Process(target=_pickled_job, args=(tmp_path / f"run{i}",)) for i in range(4)]
+    jobs = [context.Process(target=_command, args=(tmp_path / f"run{i}",)) for i in range(4)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -140,17 +139,10 @@ def test_processes_that_start_together_on_a_fresh_store_are_all_fine(cfg: Config
         assert run_id is not None and len(history(run_id, "reward/alive")) == 50
 
 
-def _pickled_job(folder: Path) -> None:
+def _command(folder: Path) -> None:
     import os
 
     os.chdir(folder.parent)
-    _job(compose(["species=trex", "tracking.log_every=0.05"]), folder)
-
-
-def test_commands_that_start_together_make_the_store_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no parent here: each of them finds no store and makes it."""
-    monkeypatch.chdir(tmp_path)
-    settings = compose(["species=trex"]).tracking
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        ids = pool.map(store.create_store, [settings] * 4, chunksize=1)
-    assert len(set(ids)) == 1 and store.client(store.embedded_uri()).get_experiment(ids[0]).name == "dinorl"
+    cfg = compose(["species=trex", "tracking.log_every=0.05"])
+    store.create_store(cfg.tracking)
+    track(cfg, folder, 50)
