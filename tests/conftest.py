@@ -1,10 +1,29 @@
-"""Shared by all tests: small configs, and animals by name."""
+"""Shared by all tests: animals by name, and a run of a stage."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # the tests are about results, not about who else uses the cores
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
+
+
+@pytest.fixture(scope="session")
+def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a T. rex's third stage, trained for a moment; read only."""
+    from dinorl.config import compose
+    from dinorl.tracking import NullTracker
+    from dinorl.training.stage import run_stage
+
+    folder = tmp_path_factory.mktemp("stage_run")
+    cfg = compose(
+        ["species=trex", "stage=behavior", "sim.n_envs=8", "ppo.n_steps=16", "ppo.batch_size=64", "eval.episodes=2",
+         "curriculum.timesteps=128", "eval.video_seconds=0", "env.max_episode_steps=20"]
+    )  # fmt: skip
+    run_stage(cfg, folder, NullTracker())
+    return folder

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -18,10 +19,9 @@ from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.evaluation.metrics import Recorder, clopper_pearson_lower
 from dinorl.tasks.signals import Signals, rows
-from dinorl.tracking import NullTracker
 from dinorl.training import bundle
+from dinorl.training.film import film, subtitled
 from dinorl.training.locate import resolve
-from dinorl.training.stage import run_stage
 
 DT = 0.02
 
@@ -177,30 +177,10 @@ def test_null_policies_are_played_on_the_same_seeds() -> None:
     assert nulls["random"]["return_mean"] < nulls["zero"]["return_mean"]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    cfg = compose(
-        [
-            "species=trex",
-            "stage=behavior",
-            "sim.n_envs=8",
-            "ppo.n_steps=16",
-            "ppo.batch_size=64",
-            "curriculum.timesteps=128",
-            "eval.episodes=2",
-            "eval.video_seconds=0",
-            "env.max_episode_steps=20",
-        ]
-    )
-    run_stage(cfg, folder, NullTracker())
-    return folder
-
-
 def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
+    assert main([str(stage_run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
     report = json.loads((tmp_path / "new" / "e.json").read_text())
     assert (report["episodes"], report["seed"], report["species"], report["stage"]) == (4, 7, "trex", "behavior")
     for part in (report, report["null"]["zero"], report["null"]["random"]):
@@ -225,22 +205,39 @@ def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
     assert "4 episodes, seeds 7…10" in shown and "doing nothing" in shown and "strides per second" in shown
 
 
-def test_evaluate_under_other_conditions(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = resolve(run)
+def test_evaluate_under_other_conditions(stage_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = resolve(stage_run)
     assert evaluate(source, 2, 0, ["env.max_episode_steps=10"])["length_mean"] == 10
     for override, said in (
         ("ppo.gamma=0.9", "can only be given other conditions"),
         ("env.push_sped=1", "env.push_speed"),
         ("env.push_speed=fast", "fast"),
     ):
-        assert main([str(run), "--episodes", "2", override]) == 1
+        assert main([str(stage_run), "--episodes", "2", override]) == 1
         assert said in capsys.readouterr().err
 
 
-def test_a_bundle_from_before_a_key_existed_still_loads(run: Path, tmp_path: Path) -> None:
+def test_a_bundle_from_before_a_key_existed_still_loads(stage_run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
-    shutil.copytree(resolve(run), old)
+    shutil.copytree(resolve(stage_run), old)
     config = OmegaConf.load(old / bundle.CONFIG)
     del config["env"]["gait_clock_duty"], config["curriculum"]["min_success_lcb"]
     OmegaConf.save(config, old / bundle.CONFIG)
     assert bundle.load_config(old).env.gait_clock_duty == 0.5
+
+
+@pytest.mark.parametrize("ending, pictures", [(".gif", 12), (".mp4", 25)])
+def test_a_film_runs_at_real_speed_and_says_who_is_seen(
+    stage_run: Path, tmp_path: Path, ending: str, pictures: int
+) -> None:
+    path = film(resolve(stage_run), tmp_path / f"film{ending}", seconds=1.0)
+    frames = sum(1 for _ in imageio.get_reader(path))
+    assert frames == pytest.approx(pictures, abs=1)
+    assert path.stat().st_size < 1_000_000
+
+
+def test_the_writing_on_a_film_changes_its_lower_edge_alone() -> None:
+    blank = np.full((240, 320, 3), 90, np.uint8)
+    written = subtitled(blank, "T. rex", "", "4.2 m/s")
+    changed = np.argwhere((written != blank).any(axis=2))
+    assert changed.size and changed[:, 0].min() > 200

@@ -10,22 +10,9 @@ from typing import Any
 import pytest
 
 from dinorl import results, zoo
-from dinorl.config import ConfigError, compose
-from dinorl.tracking import NullTracker
+from dinorl.config import ConfigError
 from dinorl.training import bundle, locate
 from dinorl.training.locate import resolve
-from dinorl.training.stage import run_stage
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    cfg = compose(
-        ["species=trex", "stage=behavior", "sim.n_envs=8", "ppo.n_steps=16", "ppo.batch_size=64", "eval.episodes=2",
-         "curriculum.timesteps=128", "eval.video_seconds=0", "env.max_episode_steps=10"]
-    )  # fmt: skip
-    run_stage(cfg, folder, NullTracker())
-    return folder
 
 
 @pytest.fixture
@@ -35,9 +22,9 @@ def empty_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_added_to_the_zoo_goes_by_its_name(
-    run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
+    stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert zoo.main(["add", str(run)]) == 0
+    assert zoo.main(["add", str(stage_run)]) == 0
     shipped = resolve("trex/bite")
     assert shipped == empty_zoo / "trex" / "zoo" / "bite"
     assert {p.name for p in shipped.iterdir()} == {
@@ -57,9 +44,9 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
 
 
 def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(
-    run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
+    stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    zoo.main(["add", str(run)])
+    zoo.main(["add", str(stage_run)])
     meta = resolve("trex/bite") / "meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"mjcf_sha256": "0" * 64}))
     capsys.readouterr()
