@@ -17,7 +17,7 @@ from dinorl.training.policy import load_player
 FPS = 25  # a picture every other control step at 50 Hz
 GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
 SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
-EVENT_SHOWN = 1.0  # s
+EVENT_HELD = 0.6  # s, for which the picture stands still at the event
 
 
 def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> Path:
@@ -26,7 +26,7 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
     Args:
         source: the bundle.
         path: of the film; its ending says the format (.mp4, .gif).
-        seconds: of the animal's time, which is the film's length; episodes follow each other.
+        seconds: the film's length; episodes follow each other, and at an event the picture stands still a moment.
         seed: default the first evaluation seed.
 
     Raises:
@@ -43,18 +43,28 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
     every = max(1, round(1.0 / ((GIF_FPS if gif else FPS) * dt)))
     # a GIF says how long a picture stays, in ms, and how often the whole is shown: for ever
     timing: dict[str, Any] = {"duration": 1000.0 * every * dt, "loop": 0} if gif else {"fps": 1.0 / (every * dt)}
-    event, shown_until, speed = cfg.species.event.name.replace("_", " "), -1, 0.0
+    event, title = cfg.species.event.name.replace("_", " "), cfg.species.title
+    length, held = round(seconds / (every * dt)), round(EVENT_HELD / (every * dt))
+    written = step = 0
+    speed = 0.0
     with imageio.get_writer(path, **timing) as writer:
-        for step in range(round(seconds / dt)):
+        while written < length:
             if step % every == 0:
-                happening = f"{event}!" if step < shown_until else ""
-                picture = subtitled(camera.picture(0), cfg.species.title, f"{speed:.1f} m/s", happening)
-                writer.append_data(picture)  # type: ignore[attr-defined]  # imageio types no writer
+                picture = camera.picture(0)
+                writer.append_data(subtitled(picture, title, f"{speed:.1f} m/s"))  # type: ignore[attr-defined]
+                written += 1
             taken = batch.step(policy(observation))
             observation = taken.observation
             speed += (batch.signals.velocity_h[0, 0] - speed) * dt / SPEED_WINDOW
-            if taken.success[0]:
-                shown_until = step + round(EVENT_SHOWN / dt)
+            step += 1
+            if not taken.episodes.ids.size:
+                continue
+            if taken.success[0]:  # the next picture is of the next episode
+                happened = subtitled(picture, title, f"{speed:.1f} m/s", f"{event}!")
+                for _ in range(min(held, length - written)):
+                    writer.append_data(happened)  # type: ignore[attr-defined]
+                    written += 1
+            speed = 0.0
     camera.close()
     return path
 
