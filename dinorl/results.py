@@ -21,8 +21,8 @@ from dinorl.config import ConfigError
 EVALUATION = "evaluation.json"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
-    "animal", "stage", "algorithm", "seeds passed", "steps", "minutes", "falls", "speed, m/s", "success (at least)",
-    "strides/s", "alternation", "gait", "doing nothing", "at random",
+    "animal", "stage", "algorithm", "seeds passed", "steps", "minutes", "return", "falls", "speed, m/s",
+    "success (at least)", "strides/s", "alternation", "gait", "doing nothing", "at random",
 )  # fmt: skip
 
 
@@ -107,9 +107,10 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
     return (
         *key[:2],
         key[2].upper(),
-        f"{passed} of {len(group)}",
+        f"{passed} of {len(group)} ({', '.join(str(result.seed) for result in group)})",
         f"{statistics.fmean(result.status['timesteps'] for result in group) / 1e6:.2f} M",
         f"{statistics.fmean(result.status['seconds'] for result in group) / 60.0:.1f}",
+        f"{mean('return_mean'):.0f}",
         f"{mean('fall_rate'):.1%}",
         f"{mean('forward_speed_mean_mps'):.2f}" if moves else "",
         f"{mean('success_rate'):.1%} ({min(_dig(r.evaluation, ('success_lcb95',)) for r in group):.1%})"

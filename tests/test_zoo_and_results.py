@@ -62,9 +62,11 @@ def test_what_is_not_in_the_zoo_is_said_so(empty_zoo: Path) -> None:
 
 def measured(**changes: Any) -> dict[str, Any]:
     gait = {"stride_hz": 1.9, "alternation": 0.98, "name": "run"}
-    own = {"fall_rate": 0.01, "forward_speed_mean_mps": 4.2, "success_rate": 0.96, "success_lcb95": 0.93, "gait": gait}
+    own = {"return_mean": 1500.0, "forward_speed_mean_mps": 4.2, "success_rate": 0.96, "success_lcb95": 0.93}
     null = {"fall_rate": 0.6, "forward_speed_mean_mps": 0.0, "success_rate": 0.0}
-    return own | {"null": {"zero": null, "random": null | {"fall_rate": 1.0}}} | changes
+    return (
+        own | {"fall_rate": 0.01, "gait": gait, "null": {"zero": null, "random": null | {"fall_rate": 1.0}}} | changes
+    )
 
 
 def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds() -> None:
@@ -80,11 +82,11 @@ def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds(
     )
     bite = replace(first, stage="bite", index=3)
     moved, bitten = results.rows([first, second, bite])
-    assert moved == ("T. rex", "locomotion", "PPO", "1 of 2", "2.50 M", "3.0", "1.0%", "4.00", "", "2.0", "0.94",
-                     "run or skip", "0.0 m/s", "0.0 m/s")  # fmt: skip
-    assert bitten[8] == "96.0% (93.0%)" and bitten[-2:] == ("0% success", "0% success")
+    assert moved == ("T. rex", "locomotion", "PPO", "1 of 2 (0, 1)", "2.50 M", "3.0", "1500", "1.0%", "4.00", "", "2.0",
+                     "0.94", "run or skip", "0.0 m/s", "0.0 m/s")  # fmt: skip
+    assert bitten[9] == "96.0% (93.0%)" and bitten[-2:] == ("0% success", "0% success")
     balance = results.rows([replace(first, stage="balance", index=1)])[0]
-    assert balance[-2:] == ("60% falls", "100% falls") and balance[7] == ""
+    assert balance[-2:] == ("60% falls", "100% falls") and balance[8] == ""
 
 
 def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: Path) -> None:
