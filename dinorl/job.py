@@ -55,15 +55,17 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     try:
         config = build(cfg)
         from dinorl.tracking import Tracker
+        from dinorl.training.interrupt import Interruption
         from dinorl.training.stage import run_stage
 
         tracker = Tracker(config, folder)
         tracker.start()
-        result = run_stage(config, folder, tracker)
+        with Interruption() as interruption:
+            result = run_stage(config, folder, tracker, interruption)
         outcome = {"status": "DONE", **asdict(result)}
         return outcome | {"folder": str(folder)}
-    except KeyboardInterrupt:
-        outcome = {"status": "INTERRUPTED", "error": "interrupted from the keyboard"}
+    except KeyboardInterrupt as error:
+        outcome = {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
     except Exception as error:
         log.error("%s", error if isinstance(error, ConfigError) else traceback.format_exc())

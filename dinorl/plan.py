@@ -24,7 +24,7 @@ from dinorl.config.messages import unknown_option
 SWEEPER_KEYS = ("sweep",)
 # Keys by which a config group's option says what it is.
 CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
-_NOT_TRAINED_ON = ("tracking", "warm_start", "resume", "plan_only")
+NOT_TRAINED_ON = ("tracking", "warm_start", "resume", "plan_only")
 _MAX_NAME = 120
 
 Composer = Callable[[list[str]], Config]
@@ -238,7 +238,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the part of a config that decides what a stage learns."""
-    return {key: value for key, value in to_container(config).items() if key not in _NOT_TRAINED_ON}
+    return {key: value for key, value in to_container(config).items() if key not in NOT_TRAINED_ON}
 
 
 def _key(config: Config, parent: Job | None) -> str:

@@ -166,7 +166,7 @@ class Sweep:
             config = lineage.jobs[0].config
             tags = {
                 "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
-                "lineage": lineage.name, "sweep": self.folder.name,
+                "lineage": lineage.name, "sweep": self.folder.name, store.SWEEP_TAG: str(self.folder),
             }  # fmt: skip
             self._parents[lineage.name] = store.open_lineage(settings, lineage.name, tags)
 

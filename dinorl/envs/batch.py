@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import gymnasium as gym
@@ -19,6 +20,9 @@ from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remembe
 # Streams of an animal's random numbers within an episode; those with a step number are added to it.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
+
+# What is counted for each animal.
+_COUNTERS = ("seeds", "episode", "_started", "returns", "lengths")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,23 @@ class BatchEnv:
         ids = np.arange(self.n) if ids is None else np.asarray(ids)
         self._begin(ids)
         return observe(self._look(ids))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything that the next step depends on, as arrays; see :meth:`restore`."""
+        own = {name: getattr(self, name).copy() for name in _COUNTERS}
+        memory = {f"memory/{name}": value.copy() for name, value in vars(self.memory).items()}
+        sums = {f"sums/{name}": value.copy() for name, value in self.sums.items()}
+        return own | memory | sums | self.sim.state() | {"diverged": np.asarray(self.diverged)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what :meth:`state` returned, of as many animals at the same stage."""
+        for name in _COUNTERS:
+            getattr(self, name)[:] = state[name]
+        self.memory = Memory(**{name: state[f"memory/{name}"].copy() for name in vars(self.memory)})
+        for name, value in self.sums.items():
+            value[:] = state[f"sums/{name}"]
+        self.sim.restore(state)
+        self.diverged = int(state["diverged"])
 
     def step(self, action: np.ndarray, autoreset: bool = True) -> Step:
         """Advance every animal by one control step.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
@@ -70,6 +72,15 @@ class Simulation:
         """Bring the sensors of the named simulations up to date."""
         self._batch.forward(ids)
         self.sensors[ids] = self._sensordata[ids]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything that the next step depends on; see :meth:`restore`."""
+        return {"physics": self._batch.state.copy(), "substeps": self.substeps.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what :meth:`state` returned, of as many simulations of the same animal."""
+        self._batch.state[:] = state["physics"]
+        self.substeps[:] = state["substeps"]
 
     def show(self, index: int, data: mujoco.MjData) -> None:
         """Put one simulation's state into an MjData of the same animal, of the model that is drawn."""

@@ -42,6 +42,9 @@ class NullTracker:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Do nothing."""
 
+    def keep(self) -> None:
+        """Do nothing."""
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
@@ -77,6 +80,7 @@ class Tracker(NullTracker):
         self._every = cfg.tracking.log_every
         self._spool = Spool(run_dir)
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._spooling = threading.Lock()
         self._stop = threading.Event()
         self._complained = False
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -92,6 +96,9 @@ class Tracker(NullTracker):
             "uri": uri_of(cfg.tracking), "experiment": cfg.tracking.experiment, "tags": tags, "params": flatten(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
         }  # fmt: skip
+        told = self._spool.take_up(self._header)
+        self._goes_on = told is not None
+        self._told = told or set()  # before the stage was interrupted: told once is enough
 
     @property
     def run_id(self) -> str | None:  # type: ignore[override]
@@ -99,14 +106,18 @@ class Tracker(NullTracker):
         return self._spool.run_id
 
     def start(self) -> None:
-        """Begin to send; the run itself is begun by the first sending."""
-        self._queue.put(self._header)
+        """Begin to send; the run itself is begun by the first sending. One that was interrupted is gone on with."""
+        self._queue.put({"again": _now(), "tags": self._header["tags"]} if self._goes_on else self._header)
         self._thread.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queue metrics of an environment step; what is not finite is left out, as MLflow's plots cannot show it."""
         begun = time.perf_counter()
-        finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        finite = {
+            key: float(value)
+            for key, value in metrics.items()
+            if math.isfinite(value) and (key, step) not in self._told
+        }
         if finite:
             self._queue.put({"metrics": finite, "step": step, "time": _now()})
         self.seconds += time.perf_counter() - begun
@@ -114,6 +125,17 @@ class Tracker(NullTracker):
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Queue a file or folder; it must stay as it is until the tracker is closed."""
         self._queue.put({"artifact": str(path.absolute()), "folder": folder})
+
+    def keep(self) -> None:
+        """Write down everything that is queued, now: it is not lost, whatever happens to the process."""
+        with self._spooling:
+            entries = []
+            while True:
+                try:
+                    entries.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            self._spool.append(entries)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Queue tags."""
@@ -154,14 +176,8 @@ class Tracker(NullTracker):
         self._flush()
 
     def _flush(self) -> None:
-        entries = []
-        while True:
-            try:
-                entries.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
         try:
-            self._spool.append(entries)
+            self.keep()
             if self._spool.waiting():
                 self._spool.send()
         except Exception as error:  # whatever it is, training goes on, and it is tried again

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dinorl.plan import NOT_TRAINED_ON
 from dinorl.tracking.store import client, experiment_id
 
 SPOOL, SENT = "tracking.jsonl", "tracking.sent"
@@ -37,6 +38,31 @@ class Spool:
         """Write entries behind the others."""
         with self.path.open("a") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+    def take_up(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
+        """Go on with what an interrupted run of the same parameters wrote here; what another one wrote is deleted.
+
+        Args:
+            header: of the run that is about to begin.
+
+        Returns:
+            Key and step of every metric written so far, or None if there is nothing to go on with.
+        """
+        entries, whole = [], 0
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):  # cut short by the end of the process
+                        break
+                    entries.append(json.loads(line))
+                    whole += len(line)
+        if not entries or _trained(entries[0]) != _trained(header):
+            self.path.unlink(missing_ok=True)
+            self._sent_path.unlink(missing_ok=True)
+            self.sent, self.run_id = 0, None
+            return None
+        os.truncate(self.path, whole)
+        return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}
 
     def waiting(self) -> bool:
         """Whether something has not been sent."""
@@ -86,6 +112,8 @@ class Spool:
             self._client.log_batch(self.run_id, metrics=metrics)
 
     def _other(self, entry: dict[str, Any]) -> None:
+        if "again" in entry:
+            self._client.update_run(self.run_id, status="RUNNING")
         if "tags" in entry:
             for key, value in entry["tags"].items():
                 self._client.set_tag(self.run_id, key, value)
@@ -103,6 +131,10 @@ class Spool:
         building = self._sent_path.with_suffix(".new")
         building.write_text(json.dumps({"bytes": position, "run_id": self.run_id}))
         os.replace(building, self._sent_path)
+
+
+def _trained(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in header["params"].items() if key.partition(".")[0] not in NOT_TRAINED_ON}
 
 
 def _metrics(entry: dict[str, Any]) -> list[Any]:

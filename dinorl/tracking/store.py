@@ -20,6 +20,7 @@ OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 # Tag of a stage's run that says where its run folder is.
 FOLDER_TAG = "run_folder"
+SWEEP_TAG = "sweep_folder"
 
 
 def embedded_uri() -> str:
@@ -79,11 +80,15 @@ def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None)
 
 
 def open_lineage(settings: TrackingConfig, name: str, tags: Mapping[str, str]) -> str:
-    """Begin the run of a lineage, the parent of its stages' runs; return its id."""
+    """Begin the run of a lineage, the parent of its stages' runs, or go on with it; return its id."""
     mlflow = client(uri_of(settings))
-    run = mlflow.create_run(
-        experiment_id(mlflow, settings.experiment), start_time=round(time.time() * 1000), tags=dict(tags), run_name=name
-    )
+    experiment = experiment_id(mlflow, settings.experiment)
+    if "'" not in tags[SWEEP_TAG]:  # which no filter can say
+        same = f"tags.{SWEEP_TAG} = '{tags[SWEEP_TAG]}' and tags.lineage = '{name}'"
+        for found in mlflow.search_runs([experiment], same, max_results=1):
+            mlflow.update_run(found.info.run_id, status="RUNNING")
+            return str(found.info.run_id)
+    run = mlflow.create_run(experiment, start_time=round(time.time() * 1000), tags=dict(tags), run_name=name)
     return str(run.info.run_id)
 
 

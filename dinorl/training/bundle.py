@@ -1,8 +1,9 @@
 """The bundle: one folder that holds everything of a stage at one moment. Arrays and JSON only, no pickles.
 
-    policy.npz  optimizer.npz  normalization.npz  random.npz  [replay.npz]      arrays
+    policy.npz  optimizer.npz  normalization.npz  random.npz  [state.npz]      arrays
     meta.json     counters, evaluation, versions, git sha, hash of the MJCF
     config.yaml     the composed config
+    [progress.json]     with state.npz: what only going on with an unfinished stage needs (resume.py)
 
 It is written under another name and renamed, so it is there as a whole or not at all.
 """
@@ -26,7 +27,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -37,15 +37,15 @@ from dinorl.sim.model import mjcf_hash
 from dinorl.training.locate import META, numbered
 
 FORMAT = 1
-POLICY, OPTIMIZER, NORMALIZATION, RANDOM, REPLAY, CONFIG = (
-    "policy.npz", "optimizer.npz", "normalization.npz", "random.npz", "replay.npz", "config.yaml",
+POLICY, OPTIMIZER, NORMALIZATION, RANDOM, CONFIG = (
+    "policy.npz", "optimizer.npz", "normalization.npz", "random.npz", "config.yaml",
 )  # fmt: skip
-_REPLAY_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
 def save(
-    folder: Path, model: BaseAlgorithm, env: VecNormalize, cfg: Config, evaluation: Mapping[str, Any], replay: bool
-) -> Path:
+    folder: Path, model: BaseAlgorithm, env: VecNormalize, cfg: Config, evaluation: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None, texts: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
     """Write a bundle; an older one in the same place is replaced only when the new one is complete.
 
     Args:
@@ -53,21 +53,22 @@ def save(
         model, env: what to keep.
         cfg: the composed config.
         evaluation: metrics of the policy as it is now, empty if it was not evaluated.
-        replay: keep SAC's replay buffer too.
+        arrays, texts: more files, by name: arrays for a .npz, and JSON.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     building.mkdir()
     try:
-        for name, arrays in (
-            (POLICY, _state_arrays(model.policy.state_dict())),
-            (OPTIMIZER, _optimizer_arrays(model)),
-            (NORMALIZATION, _normalization_arrays(env)),
-            (RANDOM, _random_arrays()),
-        ):
-            np.savez(building / name, **arrays)  # type: ignore[arg-type]  # numpy types only its own keywords
-        if replay and isinstance(model, OffPolicyAlgorithm):
-            _save_replay(building / REPLAY, model)
+        files = {
+            POLICY: _state_arrays(model.policy.state_dict()),
+            OPTIMIZER: _optimizer_arrays(model),
+            NORMALIZATION: _normalization_arrays(env),
+            RANDOM: _random_arrays(),
+        }
+        for name, content in (files | dict(arrays or {})).items():
+            np.savez(building / name, **content)
+        for name, text in (texts or {}).items():
+            (building / name).write_text(json.dumps(text))
         OmegaConf.save(OmegaConf.create(to_container(cfg)), building / CONFIG)
         meta = {
             "format": FORMAT,
@@ -133,8 +134,7 @@ def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
         ConfigError: the bundle is of another animal, algorithm or network.
     """
     meta = load_meta(bundle)
-    with np.load(bundle / POLICY, allow_pickle=False) as arrays:
-        state = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    state = {key: torch.from_numpy(value) for key, value in _read(bundle / POLICY).items()}
     own = model.policy.state_dict()
     for key, value in own.items():
         if key not in state or state[key].shape != value.shape:
@@ -144,10 +144,50 @@ def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
                 f"{key} of shape {tuple(value.shape)}, found {found}. Use the same species, algo and net_arch"
             )
     model.policy.load_state_dict(state)
-    with np.load(bundle / NORMALIZATION, allow_pickle=False) as arrays:
-        assert isinstance(env.obs_rms, RunningMeanStd)  # a dictionary only for dictionary observations
-        env.obs_rms.mean, env.obs_rms.var = arrays["obs_mean"], arrays["obs_var"]
-        env.obs_rms.count = float(arrays["obs_count"])
+    _load_statistics(_read(bundle / NORMALIZATION), "obs", env.obs_rms)
+
+
+def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
+    """Put everything of a bundle into the model that wrote it, or one built alike, and set the random states."""
+    load_policy(bundle, model, env)
+    optimizers = _read(bundle / OPTIMIZER)
+    for name, optimizer in _optimizers(model).items():
+        found = optimizer.state_dict()
+        for key, value in optimizers.items():
+            owner, _, rest = key.partition("/")
+            if owner == name and rest:
+                index, _, what = rest.partition("/")
+                found["state"].setdefault(int(index), {})[what] = torch.from_numpy(value)
+        optimizer.load_state_dict(found)
+    if "log_ent_coef" in optimizers:
+        with torch.no_grad():
+            model.log_ent_coef.copy_(torch.from_numpy(optimizers["log_ent_coef"]))  # type: ignore[attr-defined]
+    normalization = _read(bundle / NORMALIZATION)
+    _load_statistics(normalization, "reward", env.ret_rms)
+    env.returns = normalization["discounted_returns"]
+    states = _read(bundle / RANDOM)
+    torch.set_rng_state(torch.from_numpy(states["torch"]))
+    position, has_gauss, cached = states["numpy_rest"]
+    np.random.set_state(("MT19937", states["numpy_keys"], int(position), int(has_gauss), float(cached)))
+    random.setstate((random.getstate()[0], tuple(int(n) for n in states["python"]), None))
+
+
+def check(bundle: Path) -> None:
+    """Read everything that :func:`load_all` needs; raises what reading damaged files raises."""
+    load_meta(bundle)
+    for name in (POLICY, OPTIMIZER, NORMALIZATION, RANDOM):
+        _read(bundle / name)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _load_statistics(arrays: Mapping[str, np.ndarray], name: str, rms: Any) -> None:
+    assert isinstance(rms, RunningMeanStd)  # a dictionary only for dictionary observations
+    rms.mean, rms.var = arrays[f"{name}_mean"], arrays[f"{name}_var"]
+    rms.count = float(arrays[f"{name}_count"])
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -199,10 +239,3 @@ def _random_arrays() -> dict[str, np.ndarray]:
         "numpy_rest": np.asarray(rest, dtype=np.float64),
         "python": np.asarray(internal, dtype=np.uint64),
     }
-
-
-def _save_replay(path: Path, model: OffPolicyAlgorithm) -> None:
-    buffer: Any = model.replay_buffer
-    filled = buffer.buffer_size if buffer.full else buffer.pos
-    arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY_FIELDS}
-    np.savez(path, pos=np.asarray(buffer.pos), full=np.asarray(buffer.full), **arrays)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3 import SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.vec_env import VecNormalize
@@ -20,9 +21,10 @@ from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
-from dinorl.training import bundle
+from dinorl.training import bundle, resume
 from dinorl.training.algorithms import entropy_schedule, ramp_weight
 from dinorl.training.gate import MIN_EPISODES, Gate
+from dinorl.training.interrupt import Interruption
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class StageCallback(BaseCallback):
         best_evaluation: metrics of the best bundle: highest mean return less one standard deviation.
         null: metrics of the null policies, ``{"zero": …, "random": …}``.
         passed: the gate was passed.
+        seconds_before: what the stage took before it was interrupted, if it was.
 
     Args:
         cfg: the composed config.
@@ -63,11 +66,13 @@ class StageCallback(BaseCallback):
         tracker: where metrics go.
         raw, env: the environment without and with normalisation.
         begun: ``time.perf_counter()`` when the stage began.
+        interruption: asked whether to go on.
     """
 
     def __init__(
-        self, cfg: Config, run_dir: Path, tracker: Tracker, raw: DinoVecEnv, env: VecNormalize, begun: float
-    ) -> None:
+        self, cfg: Config, run_dir: Path, tracker: Tracker, raw: DinoVecEnv, env: VecNormalize, begun: float,
+        interruption: Interruption,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.cfg, self.run_dir, self.tracker, self.raw, self.env = cfg, run_dir, tracker, raw, env
         self.evaluator = Evaluator(cfg)
@@ -79,11 +84,36 @@ class StageCallback(BaseCallback):
         self._next_evaluation = cfg.eval.every
         self._evaluated_at = -1
         self._entropy = entropy_schedule(cfg)
-        self._begun = begun
+        self._begun, self._interruption = begun, interruption
         self._reported = self._trains_since = time.perf_counter()
         self._recent: dict[str, float] = {}
         self._last: list[Episodes] = []
-        self.evaluation_seconds = 0.0
+        self.evaluation_seconds = self.seconds_before = 0.0
+        self._steps_before, self._evaluation_before = 0, 0.0
+        self._rows: list[dict[str, Any]] = []  # of eval.csv
+
+    def progress(self) -> dict[str, Any]:
+        """Return what going on with the stage must know, as JSON."""
+        pending = {key: float(value) for key, value in self.logger.name_to_value.items() if key.startswith("train/")}
+        return {
+            "consecutive": self.gate.consecutive, "passed": self.passed, "null": self.null, "rows": self._rows,
+            "best_score": self._best_score, "best_evaluation": self.best_evaluation, "pending": pending,
+            "next_evaluation": self._next_evaluation, "evaluated_at": self._evaluated_at,
+            "evaluation_seconds": self.evaluation_seconds,
+            "seconds": self.seconds_before + time.perf_counter() - self._begun,
+        }  # fmt: skip
+
+    def go_on(self, progress: dict[str, Any], model: BaseAlgorithm) -> None:
+        """Take up what :meth:`progress` returned; what may not have been tracked before the end is tracked again."""
+        self.gate.consecutive, self.passed, self.null = progress["consecutive"], progress["passed"], progress["null"]
+        self._rows, self._best_score = progress["rows"], progress["best_score"]
+        self.best_evaluation = progress["best_evaluation"]
+        self._next_evaluation, self._evaluated_at = progress["next_evaluation"], progress["evaluated_at"]
+        self.evaluation_seconds, self.seconds_before = progress["evaluation_seconds"], progress["seconds"]
+        self._steps_before, self._evaluation_before = model.num_timesteps, self.evaluation_seconds
+        for key, value in progress["pending"].items():
+            model.logger.record(key, value)
+        self._write_rows()
 
     # Stable-Baselines3 calls these -----------------------------------------------------------------------------------
 
@@ -99,20 +129,19 @@ class StageCallback(BaseCallback):
         )
 
     def _on_rollout_start(self) -> None:
-        # PPO reads its entropy coefficient in the update, which comes right before the next rollout's start
+        # Between an update and the next rollout all of the training's state can be kept, so this is where it is looked
+        # at. PPO reads its entropy coefficient in the update, SAC's is read by every gradient step.
         self._apply_schedules()
+        self._maybe_evaluate()
+        if self._interruption.signum:
+            self._keep({})
+            self._interruption.check(kept=True)
 
     def _on_step(self) -> bool:
+        self._interruption.check(kept=False)
         if time.perf_counter() - self._reported >= REPORT_EVERY:
             self._report()
-        if isinstance(self.model, SAC):
-            self._apply_schedules()
-            return self._maybe_evaluate()
         return not self.passed
-
-    def _on_rollout_end(self) -> None:
-        if not isinstance(self.model, SAC):
-            self._maybe_evaluate()
 
     # The rest is ours ------------------------------------------------------------------------------------------------
 
@@ -157,7 +186,8 @@ class StageCallback(BaseCallback):
     def _report(self) -> None:
         now = time.perf_counter()
         ended = self.raw.drain_episodes()
-        rate = self.num_timesteps / max(now - self._trains_since - self.evaluation_seconds, 1e-9)
+        trained = now - self._trains_since - (self.evaluation_seconds - self._evaluation_before)
+        rate = (self.num_timesteps - self._steps_before) / max(trained, 1e-9)
         metrics = {"time/steps_per_s": rate, "time/diverged": float(self.raw.batch.diverged)}
         if ended:
             self._recent = {
@@ -185,12 +215,11 @@ class StageCallback(BaseCallback):
         action, _ = self.model.predict(self.env.normalize_obs(observation), deterministic=True)
         return action
 
-    def _maybe_evaluate(self) -> bool:
+    def _maybe_evaluate(self) -> None:
         if self.num_timesteps >= self._next_evaluation:
             while self._next_evaluation <= self.num_timesteps:
                 self._next_evaluation += self.cfg.eval.every
             self._evaluate()
-        return not self.passed
 
     def _evaluate(self) -> None:
         if not self.null:
@@ -203,10 +232,8 @@ class StageCallback(BaseCallback):
         score = metrics["return_mean"] - metrics["return_std"]
         if score > self._best_score:
             self._best_score, self.best_evaluation = score, metrics
-            self._save("best", metrics)
-        self._save(str(self.num_timesteps), metrics)
-        bundle.prune(self.run_dir / "bundle", self.cfg.eval.keep)
-        self._write_row("policy", metrics)
+            bundle.save(self.run_dir / "bundle" / "best", self.model, self.env, self.cfg, metrics)
+        self._rows.append(self._row("policy", metrics))
         checks = {f"gate/{c.key}": float(c.holds) for c in self.gate.checks(metrics)}
         self.tracker.log_metrics(
             {f"eval/{key}": value for key, value in metrics.items() if np.isfinite(value)}
@@ -214,6 +241,7 @@ class StageCallback(BaseCallback):
             | {"gate/consecutive": float(self.gate.consecutive)},
             self.num_timesteps,
         )
+        self._keep(metrics)
         self.tracker.say(
             f"{self.num_timesteps:>10,} steps: return {metrics['return_mean']:.0f} ± {metrics['return_std']:.0f}, "
             f"length {metrics['length_mean']:.0f}, {metrics['forward_speed_mean_mps']:.2f} m/s, "
@@ -225,26 +253,31 @@ class StageCallback(BaseCallback):
         self.null = self.evaluator.null_policies()
         self.evaluation_seconds += time.perf_counter() - begun
         for name, metrics in self.null.items():
-            self._write_row(name, metrics)
+            self._rows.append(self._row(name, metrics))
             self.tracker.log_metrics(
                 {f"eval/null.{name}.{key}": value for key, value in metrics.items() if np.isfinite(value)}, 0
             )
         if passing := self.null_passes():
             self.tracker.say(f"the gate proves nothing: the {' and the '.join(passing)} policy meets it too")
 
-    def _save(self, name: str, metrics: dict[str, float]) -> None:
-        replay = self.cfg.algo.name == "sac" and self.cfg.sac.save_replay_buffer
-        bundle.save(self.run_dir / "bundle" / name, self.model, self.env, self.cfg, metrics, replay)
+    def _keep(self, metrics: dict[str, float]) -> None:
+        """Write what the stage can be gone on with: first what was to be tracked so far, then a bundle."""
+        self.tracker.keep()
+        resume.save(self.run_dir, self.model, self.env, self.raw, self.cfg, metrics, self.progress())  # type: ignore[arg-type]
+        self._write_rows()
 
-    def _write_row(self, policy: str, metrics: dict[str, float]) -> None:
-        path = self.run_dir / "eval.csv"
-        row = {"timesteps": self.num_timesteps, "policy": policy, "gate": self.gate.state(), **metrics}
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    def _row(self, policy: str, metrics: dict[str, float]) -> dict[str, Any]:
+        return {"timesteps": self.num_timesteps, "policy": policy, "gate": self.gate.state(), **metrics}
+
+    def _write_rows(self) -> None:
+        if not self._rows:
+            return
+        building = self.run_dir / ".eval.csv"
+        with building.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._rows[0])
+            writer.writeheader()
+            writer.writerows(self._rows)
+        building.replace(self.run_dir / "eval.csv")
 
 
 def _mean(ended: list[Episodes], name: str) -> float:

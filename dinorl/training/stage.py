@@ -14,11 +14,12 @@ from stable_baselines3.common.logger import Logger
 from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
-from dinorl.training import bundle
+from dinorl.training import bundle, resume
 from dinorl.training.algorithms import make_model, normalised, replay_ratio
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
+from dinorl.training.interrupt import Interruption
 from dinorl.training.locate import resolve
 
 log = logging.getLogger(__name__)
@@ -39,27 +40,40 @@ class StageResult:
     evaluation: dict[str, float] = field(default_factory=dict)  # of that bundle
 
 
-def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
-    """Train the stage of a composed config.
+def run_stage(
+    cfg: Config, run_dir: Path, tracker: Tracker, interruption: Interruption | None = None
+) -> StageResult:  # fmt: skip
+    """Train the stage of a composed config; with ``cfg.resume``, go on with what an interrupted one left.
 
     Args:
         cfg: the composed config; ``cfg.warm_start`` names the bundle that hands over, if any.
         run_dir: where ``bundle/``, ``eval.csv`` and ``video.mp4`` go.
         tracker: where metrics go.
+        interruption: asked now and then whether to go on.
 
     Raises:
+        Interrupted: it said no.
         ConfigError: the bundle to start from does not fit.
     """
     begun = time.perf_counter()
+    interruption = interruption or Interruption()
     run_dir.mkdir(parents=True, exist_ok=True)
     threads = cfg.sim.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
-    raw.batch.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)
     env = normalised(cfg, raw)
     model = make_model(cfg, env)
-    if cfg.warm_start is not None:
+    env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave the animals cfg.seed, cfg.seed + 1, …
+    model.set_logger(Logger(folder=None, output_formats=[TrackerOutput(tracker)]))
+    callback = StageCallback(cfg, run_dir, tracker, raw, env, begun, interruption)
+    progress = resume.go_on(run_dir, model, env, raw, cfg) if cfg.resume else None
+    if progress is not None:
+        callback.go_on(progress, model)
+        tracker.say(f"goes on from {model.num_timesteps:,} steps")
+    else:
+        resume.clear(run_dir)
+    if progress is None and cfg.warm_start is not None:
         source = resolve(cfg.warm_start)
         bundle.load_policy(source, model, env)
         if cfg.curriculum.handover_log_std is not None:
@@ -67,14 +81,14 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
         tracker.say(f"starts from {source}")
     _announce(cfg, raw, tracker)
 
-    callback = StageCallback(cfg, run_dir, tracker, raw, env, begun)
-    model.set_logger(Logger(folder=None, output_formats=[TrackerOutput(tracker)]))
-    model.learn(total_timesteps=cfg.curriculum.timesteps, callback=callback)
+    left = cfg.curriculum.timesteps - model.num_timesteps
+    if left > 0 and not callback.passed:
+        model.learn(total_timesteps=left, callback=callback, reset_num_timesteps=progress is None)
     callback.finish()
 
     best = resolve(run_dir / "bundle" / "best")
     verdict = callback.verdict()
-    seconds = time.perf_counter() - begun
+    seconds = callback.seconds_before + time.perf_counter() - begun
     callback.report_time(seconds)
     tracker.log_artifact(run_dir / "eval.csv")
     tracker.log_artifact(best, "bundle")
@@ -85,6 +99,7 @@ def run_stage(cfg: Config, run_dir: Path, tracker: Tracker) -> StageResult:
             log.warning("no film: %s", error)
             tracker.say(f"no film: {error}")
     raw.close()
+    resume.finish(run_dir)
     return StageResult(verdict, model.num_timesteps, seconds, best, callback.best_evaluation)
 
 

@@ -1,0 +1,120 @@
+"""An interrupted stage goes on exactly: what it comes to is what it would have come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinorl.config import Config, compose
+from dinorl.envs.batch import BatchEnv
+from dinorl.tracking import NullTracker
+from dinorl.training import resume
+from dinorl.training.interrupt import Interrupted, Interruption
+from dinorl.training.locate import numbered
+from dinorl.training.stage import run_stage
+
+SMALL = ("sim.n_envs=8", "eval.episodes=2", "env.max_episode_steps=40", "eval.video_seconds=0", "eval.every=400",
+         "sim.threads=1")  # fmt: skip
+PPO = ("species=trex", "stage=balance", "algo=ppo", "ppo.n_steps=16", "ppo.batch_size=64", "curriculum.timesteps=1280")
+SAC = ("species=trex", "stage=balance", "algo=sac", "sac.batch_size=32", "sac.learning_starts=100",
+       "curriculum.timesteps=1280", "sac.buffer_size=800")  # fmt: skip
+
+
+def small(*overrides: str) -> Config:
+    return compose([*overrides, *SMALL])
+
+
+class Stopped(Interruption):
+    """Hears SIGTERM at the n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def check(self, kept: bool) -> None:
+        self.looks -= 1
+        if self.looks <= 0:
+            self.signum = self.signum or 15
+            self._since = self._since or 1e12
+        super().check(kept)
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for name in ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz"):
+        with np.load(folder / name) as file:
+            found |= {f"{name}/{key}": file[key] for key in file.files}
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = arrays_of(one), arrays_of(other)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key], err_msg=key)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])
+def test_a_stage_interrupted_again_and_again_comes_to_the_same(algorithm: tuple[str, ...], tmp_path: Path) -> None:
+    cfg = small(*algorithm)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    run_stage(cfg, straight, NullTracker())  # type: ignore[arg-type]
+    interruptions = 0
+    for looks in (30, 20, 20, 1, 10_000):
+        try:
+            run_stage(cfg, broken, NullTracker(), Stopped(looks))  # type: ignore[arg-type]
+        except Interrupted:
+            interruptions += 1
+            np.random.seed(interruptions)  # nothing may depend on what the process did before
+    assert interruptions == 4
+    for name in ("best", numbered(straight / "bundle")[0].name):
+        assert_same(straight / "bundle" / name, broken / "bundle" / name)
+    assert (straight / "eval.csv").read_text() == (broken / "eval.csv").read_text()
+    assert not (broken / resume.REPLAY).exists()
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])
+def test_a_killed_stage_goes_on_from_an_older_bundle_if_the_newest_is_damaged(
+    algorithm: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = small(*algorithm)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    run_stage(cfg, straight, NullTracker())  # type: ignore[arg-type]
+    with pytest.raises(Interrupted):
+        run_stage(cfg, broken, NullTracker(), Stopped(100))  # type: ignore[arg-type]
+    newest, older = numbered(broken / "bundle")
+    policy = newest / "policy.npz"
+    policy.write_bytes(policy.read_bytes()[:1000])
+    run_stage(cfg, broken, NullTracker())  # type: ignore[arg-type]
+    assert f"{newest} is damaged" in caplog.text and older.name not in caplog.text
+    assert_same(straight / "bundle" / "best", broken / "bundle" / "best")
+
+
+def test_what_another_config_left_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+    assert numbered(tmp_path / "bundle")
+    result = run_stage(small(*PPO, "seed=1"), tmp_path, NullTracker())  # type: ignore[arg-type]
+    other = tmp_path / "other"
+    run_stage(small(*PPO, "seed=1"), other, NullTracker())  # type: ignore[arg-type]
+    assert_same(result.bundle, other / "bundle" / "best")
+
+
+def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:
+    cfg = small("species=velociraptor", "stage=locomotion", "env.push_interval=0.1", "env.push_speed=1",
+                "ppo.batch_size=384")  # fmt: skip
+    one, other = BatchEnv(cfg, stagger=True), BatchEnv(cfg, stagger=True)
+    one.seed(5)
+    one.reset()
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (60, one.n, *one.action_space.shape))
+    for action in actions[:30]:
+        one.step(action)
+    other.reset()
+    other.restore(one.state())
+    for action in actions[30:]:
+        ahead, behind = one.step(action), other.step(action)
+        np.testing.assert_array_equal(ahead.observation, behind.observation)
+        np.testing.assert_array_equal(ahead.reward, behind.reward)
