@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 # Nothing phones home; Hydra raises its errors, so that they can be said better.
@@ -25,6 +26,7 @@ def main() -> None:
     from dinorl.plan import one_stage
     from dinorl.sweep import JobsFailed, register_planning_keys
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     typed = get_args_parser().parse_known_args()[0]
     try:
         if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):

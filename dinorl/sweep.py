@@ -108,7 +108,12 @@ class Sweep:
             self._open_folder()
             report.print_plan(plan, self.folder)
             self._open_tracking(plan)
-            states = self._launch_all(plan)
+            try:
+                states = self._launch_all(plan)
+            except KeyboardInterrupt:
+                self._close_tracking(plan, {})
+                report.say(f"interrupted; sweep.name={self.folder.name} with the same overrides goes on")
+                raise
             self._close_tracking(plan, states)
         report.print_results(plan, states, self.folder)
         failed = sum(state["status"] in ("FAILED", "NOT RUN") for state in states.values())
@@ -171,10 +176,14 @@ class Sweep:
             self._parents[lineage.name] = store.open_lineage(settings, lineage.name, tags)
 
     def _close_tracking(self, plan: Plan, states: dict[str, dict[str, Any]]) -> None:
+        """End the parent runs: by what became of their jobs, or as killed if there is nothing to say of them."""
         from dinorl.tracking import store
 
         settings = plan.jobs[0].config.tracking
         for lineage in plan.lineages:
+            if not states:
+                store.close_lineage(settings, self._parents[lineage.name], "KILLED", {})
+                continue
             shared = {
                 f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
                 for job in lineage.jobs

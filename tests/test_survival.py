@@ -1,0 +1,76 @@
+"""Processes that are killed for real: the same command goes on, and MLflow has every number once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dinorl.tracking import store
+
+COMMAND = (
+    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=64", "ppo.n_steps=16", "ppo.batch_size=256",
+    "curriculum.timesteps=40000", "eval.every=5000", "eval.episodes=2", "env.max_episode_steps=20",
+    "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
+)  # fmt: skip
+RUN = Path("outputs/s/trex-ppo-s0/1-balance")
+
+
+def start(cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dinorl", *COMMAND], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_bundles(run: Path, steps: int) -> None:
+    end = time.monotonic() + 120.0
+    while time.monotonic() < end:
+        if any(path.name.isdigit() and int(path.name) >= steps for path in run.glob("bundle/*")):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no bundle beyond {steps} steps")
+
+
+def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    killed = start(tmp_path)
+    wait_for_bundles(RUN, 5000)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+
+    terminated = start(tmp_path)
+    wait_for_bundles(RUN, 15000)
+    terminated.send_signal(signal.SIGTERM)
+    said, _ = terminated.communicate(timeout=60.0)
+    assert terminated.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said
+    status = json.loads((RUN / "status.json").read_text())
+    assert status["status"] == "INTERRUPTED" and "SIGTERM" in status["error"]
+
+    mlflow = store.client(store.embedded_uri())
+    experiments = [e.experiment_id for e in mlflow.search_experiments()]
+    assert {run.info.status for run in mlflow.search_runs(experiments)} == {"KILLED"}
+
+    said = start(tmp_path).communicate(timeout=120.0)[0]
+    assert "goes on from" in said
+    assert json.loads((RUN / "status.json").read_text())["status"] == "DONE"
+    child, parent = sorted(mlflow.search_runs(experiments), key=lambda r: "mlflow.parentRunId" not in r.data.tags)
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.info.status == parent.info.status == "FINISHED"
+    rows = [row for row in csv.DictReader((RUN / "eval.csv").open()) if row["policy"] == "policy"]
+    evaluated = [int(row["timesteps"]) for row in rows]
+    assert len(evaluated) == len(set(evaluated)) == 8
+    for key in ("eval/return_mean", "gate/consecutive"):
+        assert [m.step for m in mlflow.get_metric_history(child.info.run_id, key)] == evaluated
+    updates = [m.step for m in mlflow.get_metric_history(child.info.run_id, "train/loss")]
+    assert updates == list(range(2048, 40961, 1024)), "an update's metrics are missing, or there twice"
+    assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
+    assert os.listdir("outputs/s/trex-ppo-s0") == ["1-balance"]
