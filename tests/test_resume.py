@@ -13,7 +13,7 @@ from dinorl.tracking import NullTracker
 from dinorl.training import resume
 from dinorl.training.interrupt import Interrupted, Interruption
 from dinorl.training.locate import numbered
-from dinorl.training.stage import run_stage
+from dinorl.training.stage import TRAINING_SEEDS, run_stage
 
 SMALL = ("sim.n_envs=8", "eval.episodes=2", "env.max_episode_steps=40", "eval.video_seconds=0", "eval.every=400",
          "sim.threads=1")  # fmt: skip
@@ -85,6 +85,9 @@ def test_a_killed_stage_goes_on_from_an_older_bundle_if_the_newest_is_damaged(
     with pytest.raises(Interrupted):
         run_stage(cfg, broken, NullTracker(), Stopped(100))  # type: ignore[arg-type]
     newest, older = numbered(broken / "bundle")
+    with np.load(older / resume.STATE) as state:
+        # far from every evaluation seed, and from those of the training seed after this one
+        assert list(state["batch/seeds"]) == [TRAINING_SEEDS + i for i in range(cfg.sim.n_envs)]
     policy = newest / "policy.npz"
     policy.write_bytes(policy.read_bytes()[:1000])
     run_stage(cfg, broken, NullTracker())  # type: ignore[arg-type]

@@ -230,14 +230,14 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     cfg = small("stage=balance")
     env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
-    bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0}, replay=False)
+    bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0})
 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bundle, "_normalization_arrays", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 2.0}, replay=False)
+        bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 2.0})
     assert bundle.load_meta(tmp_path / "best")["evaluation"] == {"return_mean": 1.0}
     assert [p.name for p in tmp_path.iterdir()] == ["best"]
 
@@ -250,16 +250,15 @@ def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
-    cfg = small("stage=balance", "algo=sac", "sac.save_replay_buffer=true")
+    cfg = small("stage=balance", "algo=sac")
     env = normalised(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     model.learn(256)
-    folder = bundle.save(tmp_path / "b", model, env, cfg, {}, replay=True)
+    folder = bundle.save(tmp_path / "b", model, env, cfg, {})
     seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
     env.training = False
     expected, _ = model.predict(env.normalize_obs(seen), deterministic=True)
     np.testing.assert_allclose(load_player(folder)(seen), expected, atol=1e-6)
-    assert np.load(folder / bundle.REPLAY)["observations"].shape[0] == model.replay_buffer.pos
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])

@@ -83,7 +83,7 @@ def open_lineage(settings: TrackingConfig, name: str, tags: Mapping[str, str]) -
     """Begin the run of a lineage, the parent of its stages' runs, or go on with it; return its id."""
     mlflow = client(uri_of(settings))
     experiment = experiment_id(mlflow, settings.experiment)
-    if "'" not in tags[SWEEP_TAG]:  # which no filter can say
+    if SWEEP_TAG in tags and "'" not in tags[SWEEP_TAG]:  # no filter can say a quote
         same = f"tags.{SWEEP_TAG} = '{tags[SWEEP_TAG]}' and tags.lineage = '{name}'"
         for found in mlflow.search_runs([experiment], same, max_results=1):
             mlflow.update_run(found.info.run_id, status="RUNNING")
