@@ -14,7 +14,7 @@ GIVEN = $(strip $(if $(SPECIES),species=$(SPECIES)) $(if $(ALGO),algo=$(ALGO)) $
 # what `play` shows: BUNDLE=, or the stage that was trained last
 BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
 
-.PHONY: help setup train sweep results test lint type ui play bench clean lock
+.PHONY: help setup train sweep results test lint type ui play bench torture clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ ui: $(STAMP) ## open the runs in MLflow
 play: $(STAMP) ## watch an animal: BUNDLE=outputs/…, or the last one trained
 	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or say BUNDLE=<folder of a run>"; exit 1; }
 	$(BIN)/python -m dinorl.play $(BUNDLE) $(ARGS)
+
+torture: $(STAMP) ## kill curricula at random moments; they must come to the same
+	$(BIN)/python tests/torture.py $(ARGS)
 
 bench: $(STAMP) ## measure how fast everything is
 	$(BIN)/python -m dinorl.bench $(if $(SPECIES),--species $(SPECIES)) $(ARGS)

@@ -73,6 +73,7 @@ def go_on(
     Returns:
         Its progress, or None if there is no such bundle; then nothing has been touched.
     """
+    _tidy(run_dir)
     for candidate in numbered(run_dir / "bundle"):
         if not (candidate / STATE).is_file():
             continue
@@ -94,6 +95,18 @@ def go_on(
             getattr(model.replay_buffer, name)[...] = rows  # type: ignore[union-attr]  # only SAC's is not empty
         return progress
     return None
+
+
+def _tidy(run_dir: Path) -> None:
+    """Delete what was being written when the process was killed, and put back what was being replaced."""
+    for path in [*(run_dir / "bundle").glob(".*"), *(run_dir / REPLAY).glob(".*")]:
+        replaced, _, _ = path.name.removeprefix(".").partition("-old-")
+        if path.name.startswith(f".{replaced}-old-") and not (path.parent / replaced).exists():
+            path.rename(path.parent / replaced)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def clear(run_dir: Path) -> None:

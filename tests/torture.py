@@ -1,0 +1,148 @@
+"""``make torture``: curricula killed (SIGKILL) at random moments and started again come to what uninterrupted ones do.
+
+Prints what it did and found; exit status 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+SHORT = (
+    "species=trex", "sweep.name=t", "eval.episodes=4", "env.max_episode_steps=60", "eval.video_seconds=0",
+    "sim.threads=1", "tracking.log_every=0.3", "curriculum.min_avg_reward=1e9",
+)  # fmt: skip
+ALGORITHMS = {
+    "ppo": ("sim.n_envs=64", "ppo.n_steps=16", "ppo.batch_size=256", "curriculum.timesteps=60000", "eval.every=6000"),
+    "sac": ("sim.n_envs=16", "sac.batch_size=64", "sac.learning_starts=500", "sac.buffer_size=4000",
+            "curriculum.timesteps=8000", "eval.every=1000"),
+}  # fmt: skip
+ARRAYS = ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz")
+# Metrics that say how long things took, and those that are looked at by the clock.
+TIMED = ("time/", "rollout/", "reward/")
+
+
+def start(folder: Path, algo: str) -> subprocess.Popen[bytes]:
+    """Start the curriculum."""
+    folder.mkdir(exist_ok=True)
+    log = (folder / "said.log").open("ab")
+    command = [sys.executable, "-m", "dinorl", f"algo={algo}", *SHORT, *ALGORITHMS[algo]]
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
+def stages(folder: Path) -> list[Path]:
+    """Return the run folders."""
+    return sorted((folder / "outputs" / "t").glob("*/*"))
+
+
+def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Return every metric's history by stage and key, as MLflow has it."""
+    from dinorl.tracking import store
+
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        mlflow = store.client(store.embedded_uri())
+        runs = mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()])
+        return {
+            run.data.tags["stage"]: {
+                key: [(m.step, m.value) for m in mlflow.get_metric_history(run.info.run_id, key)]
+                for key in run.data.metrics
+            }
+            for run in runs
+            if "mlflow.parentRunId" in run.data.tags
+        } | {"runs": {"count": [(len(runs), 0.0)]}}
+    finally:
+        os.chdir(before)
+
+
+def differences(straight: Path, broken: Path) -> list[str]:
+    """Return what the killed curriculum has different, missing, doubled or left over."""
+    found = []
+    names = [path.name for path in stages(straight)]
+    if names != [path.name for path in stages(broken)]:
+        return [f"run folders: {names} and {[path.name for path in stages(broken)]}"]
+    for one, other in zip(stages(straight), stages(broken), strict=True):
+        files = [{str(p.relative_to(run)) for p in run.rglob("*") if p.is_dir()} for run in (one, other)]
+        if files[0] != files[1]:
+            found.append(f"{one.name}: folders {sorted(files[0] ^ files[1])} are only in one of them")
+        if (one / "eval.csv").read_text() != (other / "eval.csv").read_text():
+            found.append(f"{one.name}: eval.csv differs")
+        for name in ARRAYS:
+            for bundle in ("best", max((p.name for p in (one / "bundle").glob("[0-9]*")), key=int)):
+                with np.load(one / "bundle" / bundle / name) as a, np.load(other / "bundle" / bundle / name) as b:
+                    if a.files != b.files or any(not np.array_equal(a[k], b[k]) for k in a.files):
+                        found.append(f"{one.name}: {bundle}/{name} differs")
+    expected, arrived = metrics(straight), metrics(broken)
+    for stage, histories in expected.items():
+        for key, history in histories.items():
+            if not key.startswith(TIMED) and history != arrived[stage].get(key):
+                found.append(f"{stage}: {key}: {len(history)} points, and {len(arrived[stage].get(key, []))}")
+    for stage, histories in arrived.items():
+        for key, history in histories.items():
+            doubled = [step for step, count in Counter(step for step, _ in history).items() if count > 1]
+            if doubled:
+                found.append(f"{stage}: {key} is there twice at {doubled[:5]}")
+    return found
+
+
+def torture(algo: str, kills: int, seed: int) -> list[str]:
+    """Run a curriculum straight, and one that is killed so many times; return the differences."""
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        straight = Path(scratch) / "straight"
+        begun = time.monotonic()
+        if start(straight, algo).wait() != 0:
+            return [f"it fails by itself: {(straight / 'said.log').read_text()[-2000:]}"]
+        whole = time.monotonic() - begun
+        print(f"{algo}: {whole:.0f} s uninterrupted", flush=True)
+        found: list[str] = []
+        killed = curricula = 0
+        while killed < kills:
+            curricula += 1
+            broken = Path(scratch) / f"broken-{curricula}"
+            while True:
+                process = start(broken, algo)
+                patience = draw.uniform(0.05, 0.6) * whole
+                try:
+                    if process.wait(patience if killed < kills else None) != 0:
+                        return [*found, f"it fails: {(broken / 'said.log').read_text()[-2000:]}"]
+                    break
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    killed += 1
+                    reached = stages(broken)
+                    where = reached[-1].name if reached else "no stage"
+                    print(f"{algo}: kill {killed} after {patience:.1f} s, in {where}", flush=True)
+            found += differences(straight, broken)
+        print(f"{algo}: {killed} kills of {curricula} curricula", flush=True)
+        return found
+
+
+def main() -> int:
+    """Torture both algorithms."""
+    parser = argparse.ArgumentParser(description="Kill curricula at random moments, and compare.")
+    parser.add_argument("--kills", type=int, default=10, help="per algorithm (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    chosen = parser.parse_args()
+    bad = 0
+    for algo in ALGORITHMS:
+        found = torture(algo, chosen.kills, chosen.seed)
+        bad += len(found)
+        print(f"{algo}: {'the same to the bit, every metric once' if not found else ''}")
+        print("\n".join(f"  {line}" for line in found), flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
