@@ -82,20 +82,20 @@ def test_a_job_that_fails_stops_only_its_own_lineage(
     (folder / "trex-ppo-s1").mkdir(parents=True)
     (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
     extra = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1,2", "stage=balance,locomotion", "sweep.name=s",
+    done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s",
                   f"hydra/launcher={launcher}", *extra)  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     found = statuses(folder)
     assert {name: s["status"] for name, s in found.items()} == {
-        f"trex-ppo-s{seed}/{stage}": "DONE" for seed in (0, 2) for stage in ("1-balance", "2-locomotion")
+        f"trex-ppo-s0/{stage}": "DONE" for stage in ("1-balance", "2-locomotion")
     }
     text = " ".join(done.stdout.split())
     assert "FAILED: trex-ppo-s1/1-balance" in text and "NOT RUN: trex-ppo-s1/2-locomotion" in text
     parents, children = runs(tmp_path, monkeypatch)
     assert {r.data.tags["lineage"]: r.info.status for r in parents} == {
-        "trex-ppo-s0": "FINISHED", "trex-ppo-s1": "FAILED", "trex-ppo-s2": "FINISHED",
+        "trex-ppo-s0": "FINISHED", "trex-ppo-s1": "FAILED",
     }  # fmt: skip
-    assert len(children) == 4
+    assert len(children) == 2
 
 
 def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
