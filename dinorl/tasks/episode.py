@@ -8,8 +8,9 @@ from typing import Any
 
 from dinorl.tasks.signals import Array, Signals
 
-# A target that the trunk has come this close to (horizontally, m) moves on, in tasks that do not end with the event.
-TARGET_REACHED = 1.5
+# A target that the trunk has come this close to (horizontally, m) moves on, in tasks that do not end with the event. An
+# animal at a run cannot turn within less: of targets that it just missed, it had to turn back, and there it fell.
+TARGET_REACHED = 2.5
 
 
 def spread(u: Array, bounds: Sequence[float]) -> Array:
