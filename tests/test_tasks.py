@@ -138,12 +138,20 @@ def test_targets_are_placed_ahead_in_their_ranges() -> None:
 
 
 def test_pushes_come_at_their_rate_with_their_speed() -> None:
-    u = np.random.default_rng(0).random((100_000, 2))
-    change = episode.push_velocity(np, u, dt=0.02, interval=2.0, speed=0.5)
-    pushed = change.any(axis=1)
-    assert pushed.mean() == pytest.approx(0.01, abs=0.001)
-    np.testing.assert_allclose(np.linalg.norm(change[pushed], axis=1), 0.5)
-    assert np.abs(change[pushed].mean(axis=0)).max() < 0.05
+    n, window = 5000, episode.push_window(dt=0.02, interval=2.0)
+    assert window == 100
+    u = np.random.default_rng(0).random((3, n, 2))  # three windows
+    changes = np.stack(
+        [episode.push_velocity(np, np.full(n, k), u[k // window], window, speed=0.5) for k in range(3 * window)]
+    )
+    when, who = np.nonzero(changes.any(axis=2))
+    assert (np.bincount(who) == 3).all(), "one push in every window"
+    moments = np.sort(when[np.argsort(who, kind="stable")].reshape(n, 3), axis=1)
+    gaps = np.diff(moments, axis=1)
+    assert window / 2 <= gaps.min() and gaps.max() <= 1.5 * window and gaps.mean() == pytest.approx(window, abs=1.0)
+    pushes = changes[when, who]
+    np.testing.assert_allclose(np.linalg.norm(pushes, axis=1), 0.5)
+    assert np.abs(pushes.mean(axis=0)).max() < 0.02
 
 
 @pytest.mark.parametrize("height, tilt, pitch, down", [

@@ -45,6 +45,7 @@ class PlainEnv(gym.Env):
         ]
         self._substeps = np.empty((cfg.sim.frame_skip, self.model.nsensordata))
         self._home = self.model.key("home").id
+        self._push_at = 0
         layout = self.animal.layout
         self._feet = len(layout.foot_touch)
         self._width = sum(p.size for p in pieces(self.model.nu, self._feet, len(layout.effector_pos)))
@@ -93,9 +94,13 @@ class PlainEnv(gym.Env):
         wanted = np.clip(action, -1.0, 1.0).astype(np.float64)
         action = episode.follow(memory.action, wanted, animal.control_timestep, env.action_time_constant)
         data.ctrl[:] = control(animal, action)
-        if env.push_interval and self.np_random.random() < animal.control_timestep / env.push_interval:
-            angle = self.np_random.uniform(0.0, 2.0 * math.pi)
-            data.qvel[:2] += env.push_speed * math.cos(angle), env.push_speed * math.sin(angle)
+        if env.push_interval:
+            window = episode.push_window(animal.control_timestep, env.push_interval)
+            if memory.steps % window == 0:
+                self._push_at = int(window * self.np_random.uniform(0.25, 0.75))
+            if memory.steps % window == self._push_at:
+                angle = self.np_random.uniform(0.0, 2.0 * math.pi)
+                data.qvel[:2] += env.push_speed * math.cos(angle), env.push_speed * math.sin(angle)
         for readings in self._substeps:
             mujoco.mj_step(self.model, data)
             readings[:] = data.sensordata

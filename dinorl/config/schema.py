@@ -178,6 +178,7 @@ class SimConfig:
     threads: int
     timestep: float
     frame_skip: int
+    max_fault_rate: float
 
 
 @dataclass

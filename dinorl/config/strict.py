@@ -82,6 +82,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "sim.threads": (_NON_NEGATIVE, 0),
     "sim.timestep": (Range(0, 0.02, open_low=True), 0.004),
     "sim.frame_skip": (_ONE_OR_MORE, 5),
+    "sim.max_fault_rate": (_SHARE, 0.0001),
     "eval.episodes": (_ONE_OR_MORE, 64),
     "eval.seed": (_NON_NEGATIVE, 1000000),
     "eval.every": (_ONE_OR_MORE, 250000),

@@ -21,6 +21,8 @@ from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remembe
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
 
+# Faults that are held at most.
+_FAULTS = 100
 # What is counted for each animal.
 _COUNTERS = ("seeds", "episode", "_started", "returns", "lengths")
 
@@ -37,6 +39,16 @@ class Episodes:
     truncated: np.ndarray  # (m,) bool, by the time limit alone
     diverged: np.ndarray  # (m,) bool, the simulation broke down
     terms: dict[str, np.ndarray]  # (m,) each reward term's sum
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A simulation that broke down."""
+
+    seed: int  # the animal's
+    episode: int
+    step: int  # control steps of the episode before
+    state: np.ndarray  # MuJoCo's integration state as the control step began, the servos' commands included
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,8 @@ class BatchEnv:
 
     Attributes:
         push_scale: pushes are this many times as fast as ``env.push_speed``.
+        diverged: simulations that broke down and were reset alone, so far.
+        faults: the first of those since someone last emptied the list.
     """
 
     def __init__(self, cfg: Config, n: int | None = None, stagger: bool = False) -> None:
@@ -80,7 +94,8 @@ class BatchEnv:
         size = sum(piece.size for piece in self.pieces)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
-        self.diverged = 0  # simulations that broke down and were reset alone, so far
+        self.diverged = 0
+        self.faults: list[Fault] = []
         self.seeds = np.arange(self.n, dtype=np.uint64)
         self.episode = np.zeros(self.n, dtype=np.int64)
         self._started = np.zeros(self.n, dtype=bool)
@@ -217,9 +232,10 @@ class BatchEnv:
         env = self.cfg.env
         if not (env.push_interval and env.push_speed):
             return
-        u = uniform(self.seeds, self.episode, _PUSH + self.memory.steps, 2)
-        speed = self.push_scale * env.push_speed
-        change = episode.push_velocity(np, u, self.animal.control_timestep, env.push_interval, speed)
+        steps = self.memory.steps
+        window = episode.push_window(self.animal.control_timestep, env.push_interval)
+        u = uniform(self.seeds, self.episode, _PUSH + steps // window, 2)
+        change = episode.push_velocity(np, steps, u, window, self.push_scale * env.push_speed)
         pushed = np.flatnonzero(change.any(axis=1))
         if pushed.size:
             self.sim.qvel[pushed, :2] += change[pushed]
@@ -239,6 +255,10 @@ class BatchEnv:
     def _rescue(self, ids: np.ndarray) -> None:
         """Put animals whose simulation broke down into the home pose, so that everything measured is finite."""
         self.diverged += ids.size
+        for i in ids[: max(0, _FAULTS - len(self.faults))]:
+            self.faults.append(
+                Fault(int(self.seeds[i]), int(self.episode[i]), int(self.memory.steps[i]), self.sim.before[i].copy())
+            )
         self.sim.reset(ids)
         self.sim.refresh(ids)
         self.sim.substeps[ids] = self.sim.sensors[ids][:, None, :]

@@ -29,6 +29,7 @@ class Simulation:
         qpos, qvel: (n, nq), (n, nv) live views, writable; call :meth:`refresh` after writing.
         target: (n, 3) position of the mocap target, m, world; likewise.
         diverged: (n,) which simulations broke down in the last :meth:`step`.
+        before: (n, state) MuJoCo's integration state, as the last :meth:`step` began.
     """
 
     def __init__(self, animal: Animal, n: int, frame_skip: int, threads: int) -> None:
@@ -45,6 +46,7 @@ class Simulation:
         self.substeps = np.zeros((n, frame_skip, model.nsensordata))
         self.sensors = self.substeps[:, -1]
         self.diverged = np.zeros(n, dtype=bool)
+        self.before = self._batch.state.copy()
 
     def step(self, action: np.ndarray) -> None:
         """Advance one control step.
@@ -55,6 +57,7 @@ class Simulation:
         a = self.animal
         span = np.where(action > 0.0, a.ctrl_high - a.home_ctrl, a.home_ctrl - a.ctrl_low)
         self._ctrl[:] = a.home_ctrl + action * span
+        np.copyto(self.before, self._batch.state)
         warned = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
         self.diverged[:] = False
         try:

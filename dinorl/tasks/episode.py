@@ -54,19 +54,28 @@ def follow(command: Array, action: Array, dt: float, time_constant: float) -> Ar
     return command + (1.0 - math.exp(-dt / time_constant)) * (action - command)
 
 
-def push_velocity(xp: Any, u: Array, dt: float, interval: float, speed: float) -> Array:
-    """Return (n, 2) changes of the trunk's horizontal velocity, world, m/s: pushes at random times.
+def push_window(dt: float, interval: float) -> int:
+    """Return how many control steps lie in an interval between pushes; each such window has one push."""
+    return max(1, round(interval / dt))
+
+
+def push_velocity(xp: Any, steps: Array, u: Array, window: int, speed: float) -> Array:
+    """Return (n, 2) changes of the trunk's horizontal velocity, world, m/s: one push in every window of steps.
+
+    It comes somewhere in the middle half of the window, so that it cannot be foreseen and two of them are never closer
+    than half a window: a push is then as hard as ``speed`` says, not by chance twice as hard.
 
     Args:
         xp: array namespace.
-        u: (n, 2) uniform numbers: whether, whither.
-        dt: control step, s.
-        interval: mean time between pushes, s.
+        steps: (n,) control steps of the episode so far.
+        u: (n, 2) uniform numbers that hold for the whole window: when, whither.
+        window: of :func:`push_window`.
         speed: of a push, m/s.
     """
-    now = u[:, 0] < dt / interval
+    moment = xp.floor(window * (0.25 + 0.5 * u[:, 0]))
     angle = u[:, 1] * (2.0 * xp.pi)
-    return xp.where(now, speed, 0.0)[:, None] * xp.stack([xp.cos(angle), xp.sin(angle)], axis=1)
+    amount = xp.where(steps % window == moment, speed, 0.0)
+    return amount[:, None] * xp.stack([xp.cos(angle), xp.sin(angle)], axis=1)
 
 
 def fallen(

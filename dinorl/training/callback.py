@@ -23,6 +23,7 @@ from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
 from dinorl.training.algorithms import entropy_schedule, ramp_weight
+from dinorl.training.faults import FaultFolder
 from dinorl.training.gate import MIN_EPISODES, Gate
 from dinorl.training.interrupt import Interruption
 
@@ -77,6 +78,7 @@ class StageCallback(BaseCallback):
         self.cfg, self.run_dir, self.tracker, self.raw, self.env = cfg, run_dir, tracker, raw, env
         self.evaluator = Evaluator(cfg)
         self.gate = Gate(cfg.curriculum)
+        self._faults = FaultFolder(cfg, run_dir)
         self.best_evaluation: dict[str, float] = {}
         self.null: dict[str, dict[str, float]] = {}
         self.passed = False
@@ -185,10 +187,14 @@ class StageCallback(BaseCallback):
 
     def _report(self) -> None:
         now = time.perf_counter()
+        batch = self.raw.batch
+        self._faults.keep(batch.faults)
+        batch.faults.clear()
+        self._faults.check(batch.diverged, self.num_timesteps)
         ended = self.raw.drain_episodes()
         trained = now - self._trains_since - (self.evaluation_seconds - self._evaluation_before)
         rate = (self.num_timesteps - self._steps_before) / max(trained, 1e-9)
-        metrics = {"time/steps_per_s": rate, "time/diverged": float(self.raw.batch.diverged)}
+        metrics = {"time/steps_per_s": rate, "time/diverged": float(batch.diverged)}
         if ended:
             self._recent = {
                 "rollout/ep_rew_mean": _mean(ended, "returns"),

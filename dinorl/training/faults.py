@@ -1,0 +1,165 @@
+"""Simulations that broke down: what led to it is kept, and a stage in which too many do is stopped.
+
+``python -m dinorl.training.faults FILE`` shows one again, physics step by physics step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from omegaconf import OmegaConf
+
+from dinorl.config import Config, ConfigError, build, to_container
+from dinorl.envs.batch import Fault
+from dinorl.sim.model import Animal
+
+FOLDER = "faults"
+KEPT = 20  # files a stage; more of them say nothing new
+FEW = 10  # breakdowns that are never too many
+
+
+class TooManyFaults(RuntimeError):
+    """More simulations break down than ``sim.max_fault_rate`` allows."""
+
+
+@dataclass(frozen=True)
+class PhysicsStep:
+    """What a physics step came to."""
+
+    fastest: str  # degree of freedom
+    velocity: float  # its own, rad/s or m/s
+    most_accelerated: str
+    acceleration: float  # its own, rad/s² or m/s²
+    broken: bool  # MuJoCo's warnings of unusable positions, velocities or accelerations
+
+
+class FaultFolder:
+    """The faults of one stage.
+
+    Args:
+        cfg: the composed config.
+        run_dir: the stage's run folder.
+    """
+
+    def __init__(self, cfg: Config, run_dir: Path) -> None:
+        self.cfg, self.folder = cfg, run_dir / FOLDER
+
+    def keep(self, faults: Sequence[Fault]) -> None:
+        """Write the first of them, a file each."""
+        if not faults:
+            return
+        self.folder.mkdir(exist_ok=True)
+        config = OmegaConf.to_yaml(OmegaConf.create(to_container(self.cfg)))
+        for fault in faults[: KEPT - len(list(self.folder.iterdir()))]:
+            path = self.folder / f"seed{fault.seed}-episode{fault.episode}-step{fault.step}.npz"
+            np.savez(path, state=fault.state, config=np.asarray(config))
+
+    def check(self, count: int, timesteps: int) -> None:
+        """Stop a stage in which too many simulations break down.
+
+        Args:
+            count: how many have, so far.
+            timesteps: environment steps so far.
+
+        Raises:
+            TooManyFaults: the share is above ``sim.max_fault_rate``.
+        """
+        limit = self.cfg.sim.max_fault_rate
+        if count <= FEW or count <= limit * timesteps:
+            return
+        sim = self.cfg.sim
+        raise TooManyFaults(
+            f"{count:,} simulations broke down in {timesteps:,} steps, more than sim.max_fault_rate={limit:g} allows. "
+            f"Look at one: python -m dinorl.training.faults {self.folder}/<file>. Most often the physics step is too "
+            f"long for stiff servos or fast contacts: type sim.timestep={sim.timestep / 2:g} "
+            f"sim.frame_skip={sim.frame_skip * 2}, lower kp in {self.cfg.species.mjcf}, or slow the actions down with "
+            "env.action_time_constant=0.06"
+        )
+
+
+def replay(path: Path) -> list[PhysicsStep]:
+    """Run the control step in which a simulation broke down again, up to where it does.
+
+    Returns:
+        What it began with, then each physics step.
+
+    Raises:
+        ConfigError: the file is no fault, or the model has changed since.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            state, text = file["state"], str(file["config"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path}: expected a file of a run's {FOLDER}/ folder: {error}") from error
+    cfg = build(OmegaConf.create(text))  # type: ignore[arg-type]
+    model = Animal(cfg.species, cfg.sim).model
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+    if mujoco.mj_stateSize(model, kind) != state.size:
+        raise ConfigError(f"{path}: {cfg.species.mjcf} has changed since: its state had {state.size} numbers")
+    data = mujoco.MjData(model)
+    mujoco.mj_setState(model, data, state, kind)
+    # MuJoCo would begin anew from its first pose, and hide what happened
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
+    steps = [_look(model, data)]
+    while len(steps) <= cfg.sim.frame_skip and not steps[-1].broken:
+        mujoco.mj_step(model, data)
+        steps.append(_look(model, data))
+    return steps
+
+
+def _look(model: mujoco.MjModel, data: mujoco.MjData) -> PhysicsStep:
+    fast, accelerated = (int(np.argmax(np.abs(np.nan_to_num(x, nan=np.inf)))) for x in (data.qvel, data.qacc))
+    broken = any(data.warning[w].number for w in _UNUSABLE)
+    return PhysicsStep(
+        fastest=_freedom(model, fast),
+        velocity=float(data.qvel[fast]),
+        most_accelerated=_freedom(model, accelerated),
+        acceleration=float(data.qacc[accelerated]),
+        broken=broken,
+    )
+
+
+_UNUSABLE = [
+    mujoco.mjtWarning.mjWARN_BADQPOS.value,
+    mujoco.mjtWarning.mjWARN_BADQVEL.value,
+    mujoco.mjtWarning.mjWARN_BADQACC.value,
+]
+
+
+def _freedom(model: mujoco.MjModel, dof: int) -> str:
+    joint = model.joint(model.dof_jntid[dof])
+    if joint.type[0] != mujoco.mjtJoint.mjJNT_FREE:
+        return str(joint.name)
+    return f"{joint.name}.{('x', 'y', 'z', 'roll', 'pitch', 'yaw')[dof - joint.dofadr[0]]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Show a fault; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dinorl.training.faults", description="Show how a simulation broke down."
+    )
+    parser.add_argument("file", type=Path, help=f"of a run's {FOLDER}/ folder")
+    chosen = parser.parse_args(arguments)
+    try:
+        steps = replay(chosen.file)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for k, step in enumerate(steps):
+        when = f"physics step {k}" if k else "as it began"
+        print(
+            f"{when}: fastest {step.fastest} {step.velocity:.3g}, most accelerated {step.most_accelerated} "
+            f"{step.acceleration:.3g}{', BROKEN' if step.broken else ''}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
