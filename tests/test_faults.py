@@ -14,7 +14,8 @@ from dinorl.training import faults
 from dinorl.training.stage import run_stage
 
 SMALL = ("species=trex", "stage=balance", "sim.n_envs=8", "eval.episodes=2", "env.max_episode_steps=40",
-         "sim.threads=1", "eval.video_seconds=0", "ppo.n_steps=16", "ppo.batch_size=64", "curriculum.timesteps=1280")  # fmt: skip
+         "sim.threads=1", "eval.video_seconds=0",
+         "ppo.n_steps=16", "ppo.batch_size=64", "curriculum.timesteps=1280")  # fmt: skip
 
 
 def break_down(monkeypatch: pytest.MonkeyPatch, animal: int, every: int) -> None:
