@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -277,13 +277,20 @@ def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
             )
 
 
-def plan_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
-    """Return the plan as rows: lineage, stage, algorithm, steps, and where it starts from or who trains it."""
+def plan_rows(plan: Plan, done: Set[str] = frozenset()) -> list[tuple[str, str, str, str, str]]:
+    """Return the plan as rows: lineage, stage, algorithm, steps, and where it starts from or who trains it.
+
+    Args:
+        plan: what to show.
+        done: keys of jobs that need no training any more.
+    """
     rows = []
     for lineage in plan.lineages:
         for job in lineage.jobs:
             if job.lineage != lineage.name:
                 note = f"shared: {job.folder}"
+            elif job.key in done:
+                note = "done before"
             elif job.parent is not None:
                 note = f"from {job.parent.folder}" if job.parent.lineage != lineage.name else "from the stage before"
             else:

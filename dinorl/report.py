@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,17 @@ def say(text: str) -> None:
     console().print(text, markup=False)
 
 
-def print_plan(plan: Plan, folder: Path | None = None) -> None:
-    """Print every lineage's stages, and which are shared."""
-    trained, named = len(plan.jobs), sum(len(lineage.jobs) for lineage in plan.lineages)
-    shared = f", {named - trained} of them shared" if named > trained else ""
+def print_plan(plan: Plan, folder: Path | None = None, done: Set[str] = frozenset()) -> None:
+    """Print every lineage's stages, which are shared, and which are done already (keys of jobs)."""
+    trained, named = len(plan.jobs) - len(done), sum(len(lineage.jobs) for lineage in plan.lineages)
+    shared = f", {named - len(plan.jobs)} of them shared" if named > len(plan.jobs) else ""
+    shared += f", {len(done)} done before" if done else ""
     title = f"{_count(len(plan.lineages), 'lineage')}, {_count(named, 'stage')}{shared}: {trained} to train"
     table = Table(title=title, title_justify="left")
     for column in ("lineage", "stage", "algo", "steps", "starts"):
         table.add_column(column, justify="right" if column == "steps" else "left", overflow="fold")
     last = None
-    for row in plan_rows(plan):
+    for row in plan_rows(plan, done):
         table.add_row(row[0] if row[0] != last else "", *row[1:])
         last = row[0]
     console().print(table)

@@ -106,7 +106,8 @@ class Sweep:
                 report.print_plan(plan)
                 return
             self._open_folder()
-            report.print_plan(plan, self.folder)
+            done = self._done_before()
+            report.print_plan(plan, self.folder, {job.key for job in plan.jobs if done.get(job.folder) == job.key})
             self._open_tracking(plan)
             try:
                 states = self._launch_all(plan)
