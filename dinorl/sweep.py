@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from dinorl import report
 from dinorl.config import CONFIG_NAME, Config, ConfigError, build
 from dinorl.config.explain import SCOPES, explain
 from dinorl.job import read_status, write_status
-from dinorl.plan import Job, Plan, hydra_value, make_plan, read_settings
+from dinorl.plan import Job, Lineage, Plan, hydra_value, make_plan, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,6 @@ class Sweep:
         self.retries = int(config.sweep.retries)
         self.folder = Path()
         self._launched = 0
-        self._parents: dict[str, str | None] = {}
 
     def run(self, arguments: list[str]) -> None:
         """Plan, check, launch, report.
@@ -105,10 +104,11 @@ class Sweep:
             if self.config.plan_only:
                 report.print_plan(plan)
                 return
+            self._open_store(plan)
             self._open_folder()
             done = self._done_before()
             report.print_plan(plan, self.folder, {job.key for job in plan.jobs if done.get(job.folder) == job.key})
-            self._open_tracking(plan)
+            self._open_lineages(plan)
             try:
                 states = self._launch_all(plan)
             except KeyboardInterrupt:
@@ -162,28 +162,37 @@ class Sweep:
                     "Type another sweep.name, or resume=true to run what is missing"
                 ) from error
 
-    def _open_tracking(self, plan: Plan) -> None:
-        """Make the store before any job starts, and a parent run for each lineage."""
+    def _open_store(self, plan: Plan) -> None:
+        """Make the store before any job starts."""
         from dinorl.tracking import store
 
         settings = plan.jobs[0].config.tracking
-        store.create_store(settings)
+        try:
+            store.create_store(settings)
+        except ConfigError as error:
+            if settings.required:
+                raise
+            report.say(str(error).partition(")")[0] + "); numbers are kept in the run folders")
+
+    def _open_lineages(self, plan: Plan) -> None:
+        """Begin a parent run for each lineage."""
+        from dinorl.tracking.lineage import open_lineage
+
+        settings = plan.jobs[0].config.tracking
         for lineage in plan.lineages:
             config = lineage.jobs[0].config
             tags = {
                 "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
-                "lineage": lineage.name, "sweep": self.folder.name, store.SWEEP_TAG: str(self.folder),
+                "lineage": lineage.name, "sweep": self.folder.name,
             }  # fmt: skip
-            self._parents[lineage.name] = store.open_lineage(settings, lineage.name, tags)
+            with contextlib.suppress(OSError):  # what is in the way of the folder is told of when its job starts
+                open_lineage(settings, self.folder / lineage.name, tags)
 
     def _close_tracking(self, plan: Plan, states: dict[str, dict[str, Any]]) -> None:
         """End the parent runs: by what became of their jobs, or as killed if there is nothing to say of them."""
-        from dinorl.tracking import store
-
-        settings = plan.jobs[0].config.tracking
         for lineage in plan.lineages:
             if not states:
-                store.close_lineage(settings, self._parents[lineage.name], "KILLED", {})
+                self._close_lineage(lineage, "KILLED", {})
                 continue
             shared = {
                 f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
@@ -191,7 +200,13 @@ class Sweep:
                 if job.lineage != lineage.name
             }
             good = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
-            store.close_lineage(settings, self._parents[lineage.name], "FINISHED" if good else "FAILED", shared)
+            self._close_lineage(lineage, "FINISHED" if good else "FAILED", shared)
+
+    def _close_lineage(self, lineage: Lineage, status: str, tags: Mapping[str, str]) -> None:
+        from dinorl.tracking.lineage import close_lineage
+
+        with contextlib.suppress(OSError):
+            close_lineage(self.folder / lineage.name, status, tags)
 
     def _launch_all(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """Launch every level; return each job's final state by its key."""
@@ -270,10 +285,8 @@ class Sweep:
             "tracking.sweep": self.folder.name,
             "tracking.lineage": job.lineage,
             "tracking.lineages": ",".join(job.lineages),
+            "tracking.parent": str(self.folder / job.lineage),
         }
-        parent_run = self._parents.get(job.lineage)
-        if parent_run is not None:
-            own["tracking.parent_run"] = parent_run
         if job.parent is not None:
             own["warm_start"] = str(self.folder / job.parent.folder)
         kept = [o for o in job.overrides if not (job.parent is not None and o.lstrip("+").startswith("warm_start="))]

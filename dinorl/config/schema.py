@@ -194,12 +194,13 @@ class EvalConfig:
 class TrackingConfig:
     uri: str | None
     experiment: str
+    required: bool
     log_every: float
     # set by the sweeper for each job, no part of what is trained
     sweep: str | None
     lineage: str | None
     lineages: str | None
-    parent_run: str | None
+    parent: str | None
 
 
 @dataclass

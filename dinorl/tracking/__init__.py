@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # How long the end of a stage waits for what is still to be sent, s. The rest stays in the spool.
 CLOSE_TIMEOUT = 30.0
+HURRIED_TIMEOUT = 5.0  # of one that was interrupted: whoever did so may not wait long
 _MLFLOW_STATUS = {"DONE": "FINISHED", "INTERRUPTED": "KILLED"}
 
 
@@ -90,11 +91,10 @@ class Tracker(NullTracker):
             "lineages": cfg.tracking.lineages or "", "sweep": cfg.tracking.sweep or "", "git_sha": git_sha() or "",
             "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()),
         }  # fmt: skip
-        if cfg.tracking.parent_run is not None:
-            tags["mlflow.parentRunId"] = cfg.tracking.parent_run
         self._header = {
             "uri": uri_of(cfg.tracking), "experiment": cfg.tracking.experiment, "tags": tags, "params": flatten(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
+            "parent": cfg.tracking.parent,
         }  # fmt: skip
         told = self._spool.take_up(self._header)
         self._goes_on = told is not None
@@ -162,7 +162,7 @@ class Tracker(NullTracker):
         self.set_tags({"status": status, "gate": gate})
         self._queue.put({"end": _MLFLOW_STATUS.get(status, "FAILED"), "time": _now()})
         self._stop.set()
-        self._thread.join(CLOSE_TIMEOUT)
+        self._thread.join(HURRIED_TIMEOUT if status == "INTERRUPTED" else CLOSE_TIMEOUT)
         self._display.close()
         if self._spool.waiting():
             self._display.say(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dinorl.plan import NOT_TRAINED_ON
-from dinorl.tracking.store import client, experiment_id
+from dinorl.tracking.store import FOLDER_TAG, client, experiment_id
 
 SPOOL, SENT = "tracking.jsonl", "tracking.sent"
 # Limits of one MLflow log_batch call.
 MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
+PARENT_TAG = "mlflow.parentRunId"
 
 
 class Spool:
@@ -76,7 +77,10 @@ class Spool:
             if self._client is None:
                 self._client = client(header["uri"])
             if self.run_id is None:
-                self._begin(header)
+                self.run_id = self._begun(header) or self._begin(header)
+                self._acknowledge(0)
+            if self.sent < start:
+                self._log_params(header)
                 self._acknowledge(start)
             end = self.sent
             file.seek(end)
@@ -95,14 +99,32 @@ class Spool:
             self._log(metrics)
             self._acknowledge(end)
 
-    def _begin(self, header: dict[str, Any]) -> None:
+    def _begun(self, header: dict[str, Any]) -> str | None:
+        """Return the run, if it was begun and the answer to that was lost."""
+        experiment = experiment_id(self._client, header["experiment"])
+        for run in self._client.search_runs([experiment], f"attributes.start_time = {header['time']}"):
+            if run.data.tags.get(FOLDER_TAG) == header["tags"][FOLDER_TAG]:
+                return str(run.info.run_id)
+        return None
+
+    def _begin(self, header: dict[str, Any]) -> str:
+        tags = dict(header["tags"])
+        if header["parent"] is not None:
+            tags[PARENT_TAG] = self._parent(Path(header["parent"]))
+        experiment = experiment_id(self._client, header["experiment"])
+        run = self._client.create_run(experiment, start_time=header["time"], tags=tags, run_name=header["name"])
+        return str(run.info.run_id)
+
+    def _parent(self, folder: Path) -> str | None:
+        """Return the lineage's run, which is begun if it could not be so far."""
+        lineage = Spool(folder)
+        if lineage.run_id is None:
+            lineage.send()
+        return lineage.run_id
+
+    def _log_params(self, header: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        experiment = experiment_id(self._client, header["experiment"])
-        run = self._client.create_run(
-            experiment, start_time=header["time"], tags=header["tags"], run_name=header["name"]
-        )
-        self.run_id = run.info.run_id
         params = [Param(key, str(value)[:MAX_VALUE]) for key, value in header["params"].items()]
         for i in range(0, len(params), MAX_PARAMS):
             self._client.log_batch(self.run_id, params=params[i : i + MAX_PARAMS])

@@ -1,4 +1,4 @@
-"""The MLflow store: made by the parent before any job starts, with a run for each lineage."""
+"""The MLflow store, made by the parent before any job starts."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinorl.config import TrackingConfig
+from dinorl.config import ConfigError, TrackingConfig
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
-# Tag of a stage's run that says where its run folder is.
+# Tag of a run that says where its folder is.
 FOLDER_TAG = "run_folder"
-SWEEP_TAG = "sweep_folder"
 
 
 def embedded_uri() -> str:
@@ -48,6 +45,31 @@ def client(uri: str) -> MlflowClient:
 
 def create_store(settings: TrackingConfig) -> str:
     """Make the embedded store if it is not there yet, and the experiment; return its id.
+
+    Raises:
+        ConfigError: the store cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _create_store(settings)
+    except (MlflowException, OSError) as error:
+        raise ConfigError(
+            f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)}). Start it, give another "
+            "tracking.uri, or type tracking.required=false: then numbers are kept in the run folders, to be sent later"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, in short: those of a server that is away wrap each other."""
+    innermost = error
+    while innermost.__cause__ is not None or innermost.__context__ is not None:
+        innermost = innermost.__cause__ or innermost.__context__  # type: ignore[assignment]
+    return next(iter(str(innermost).splitlines()), "") or type(innermost).__name__
+
+
+def _create_store(settings: TrackingConfig) -> str:
+    """Make what is missing of the store; return the experiment's id.
 
     Commands that start together on a store without a schema would each try to make it, and all but one fail: one
     after the other they may look.
@@ -77,29 +99,6 @@ def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None)
             if found is None:
                 raise
     return str(found.experiment_id)
-
-
-def open_lineage(settings: TrackingConfig, name: str, tags: Mapping[str, str]) -> str:
-    """Begin the run of a lineage, the parent of its stages' runs, or go on with it; return its id."""
-    mlflow = client(uri_of(settings))
-    experiment = experiment_id(mlflow, settings.experiment)
-    if SWEEP_TAG in tags and "'" not in tags[SWEEP_TAG]:  # no filter can say a quote
-        same = f"tags.{SWEEP_TAG} = '{tags[SWEEP_TAG]}' and tags.lineage = '{name}'"
-        for found in mlflow.search_runs([experiment], same, max_results=1):
-            mlflow.update_run(found.info.run_id, status="RUNNING")
-            return str(found.info.run_id)
-    run = mlflow.create_run(experiment, start_time=round(time.time() * 1000), tags=dict(tags), run_name=name)
-    return str(run.info.run_id)
-
-
-def close_lineage(settings: TrackingConfig, run_id: str | None, status: str, tags: Mapping[str, str]) -> None:
-    """End the run of a lineage with an MLflow status, ``FINISHED``, ``FAILED`` or ``KILLED``."""
-    if run_id is None:
-        return
-    mlflow = client(uri_of(settings))
-    for key, value in tags.items():
-        mlflow.set_tag(run_id, key, value)
-    mlflow.set_terminated(run_id, status)
 
 
 def run_folder(run_id: str, uri: str | None = None) -> Path | None:

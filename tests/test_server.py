@@ -1,0 +1,115 @@
+"""A real MLflow server is away, comes, is killed and comes back: training goes on, every number arrives once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dinorl.config import compose
+from dinorl.tracking import Tracker
+from dinorl.tracking.store import client
+
+TINY = ("experiment=debug", "species=trex", "curriculum.timesteps=256", "eval.every=256")
+
+
+class Server:
+    """An MLflow server on a port of its own, its store in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        folder.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+             "--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port), "--workers", "1"],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise TimeoutError("the server did not start in a minute")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    yield server
+    server.kill()
+
+
+def dinorl(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    cwd.mkdir(exist_ok=True)
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_without_its_server_a_command_ends_before_training(server: Server, tmp_path: Path) -> None:
+    done = dinorl(tmp_path / "here", "dinorl", *TINY, f"tracking.uri={server.uri}")
+    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
+    assert server.uri in done.stderr and "tracking.required=false" in done.stderr
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_server_that_comes_late_dies_and_comes_back_is_told_everything_once(server: Server, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    arguments = (*TINY, f"tracking.uri={server.uri}", "tracking.required=false", "sweep.name=late")
+    done = dinorl(here, "dinorl", *arguments, "stage=balance,locomotion")
+    assert done.returncode == 0, done.stdout + done.stderr
+    stage = here / "outputs" / "late" / "trex-ppo-s0" / "1-balance"
+    assert json.loads((stage / "status.json").read_text())["status"] == "DONE"
+    assert "dinorl.tracking.send" in done.stdout
+
+    server.start()
+    assert dinorl(here, "dinorl.tracking.send", "outputs").returncode == 0
+    mlflow = client(server.uri)
+    experiment = mlflow.get_experiment_by_name("dinorl")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in mlflow.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"trex-ppo-s0", "trex-ppo-s0/1-balance", "trex-ppo-s0/2-locomotion"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for name in ("trex-ppo-s0/1-balance", "trex-ppo-s0/2-locomotion"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs["trex-ppo-s0"].info.run_id
+        assert {"eval.csv", "bundle"} <= {file.path for file in mlflow.list_artifacts(runs[name].info.run_id)}
+
+    cfg = compose(["species=trex", f"tracking.uri={server.uri}", "tracking.log_every=0.05"])
+    (tmp_path / "run").mkdir()
+    tracker = Tracker(cfg, tmp_path / "run")
+    tracker.start()
+    for step in range(300):
+        if step == 100:
+            while tracker.run_id is None:  # killed with some of it told
+                time.sleep(0.05)
+            server.kill()
+        if step == 200:
+            server.start()
+        tracker.log_metrics({"reward/alive": float(step)}, step)
+        time.sleep(0.002)
+    tracker.close("DONE", "passed")
+    assert tracker.run_id is not None
+    history = mlflow.get_metric_history(tracker.run_id, "reward/alive")
+    assert [(m.step, m.value) for m in history] == [(step, float(step)) for step in range(300)]
+    assert mlflow.get_run(tracker.run_id).info.status == "FINISHED"
