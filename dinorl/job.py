@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,6 +20,11 @@ from dinorl.config import ConfigError, build
 
 STATUS_FILE, LOG_FILE = "status.json", "train.log"
 log = logging.getLogger(__name__)
+
+_DISK_FULL = (
+    "the disk of {} is full; the bundles on it are whole. Make room and give the same command again: it goes on "
+    "from the last of them (eval.keep is how many there are)"
+)
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
@@ -68,8 +74,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         outcome = {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
     except Exception as error:
-        log.error("%s", error if isinstance(error, ConfigError) else traceback.format_exc())
-        outcome["error"] = f"{type(error).__name__}: {error}"
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        log.error("%s", error if full or isinstance(error, ConfigError) else traceback.format_exc())
+        outcome["error"] = _DISK_FULL.format(folder) if full else f"{type(error).__name__}: {error}"
         return outcome | {"folder": str(folder)}
     finally:
         if tracker is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dinorl.config import ConfigError
+from dinorl.training.untrusted import read_json
 
 CARD = "card.json"
 LARGEST = 1_000_000  # bytes of a bundle
@@ -21,8 +22,7 @@ LARGEST = 1_000_000  # bytes of a bundle
 
 def card(bundle: Path) -> dict[str, Any]:
     """Return what is known of a zoo bundle."""
-    known: dict[str, Any] = json.loads((bundle / CARD).read_text())
-    return known
+    return read_json(bundle / CARD)
 
 
 def outdated(source: Path) -> str | None:

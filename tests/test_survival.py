@@ -23,9 +23,13 @@ COMMAND = (
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")
 
 
-def start(cwd: Path) -> subprocess.Popen[str]:
+def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "dinorl", *COMMAND], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "dinorl", *COMMAND, *more],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -74,3 +78,22 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
     assert updates == list(range(2048, 40961, 1024)), "an update's metrics are missing, or there twice"
     assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
     assert os.listdir("outputs/s/trex-ppo-s0") == ["1-balance"]
+
+
+def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = start(tmp_path, "seed=0,1", "hydra/launcher=ray")
+    folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
+    wait_for_bundles(folders[1], 5000)
+    worker = json.loads((folders[1] / "status.json").read_text())["pid"]
+    assert worker != sweep.pid
+    os.kill(worker, signal.SIGKILL)
+    said, _ = sweep.communicate(timeout=200)
+    assert sweep.returncode == 0, said
+    monkeypatch.chdir(tmp_path)
+    for folder in folders:
+        status = json.loads((folder / "status.json").read_text())
+        assert status["status"] == "DONE"
+        history = store.client(store.embedded_uri()).get_metric_history(status["mlflow_run"], "eval/return_mean")
+        steps = [point.step for point in history]
+        assert len(steps) >= 8 and steps == sorted(set(steps))  # none missing, none twice
+    assert "goes on from" in (folders[1] / "train.log").read_text()

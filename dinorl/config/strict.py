@@ -305,7 +305,7 @@ def _check_together(cfg: Config) -> None:
         )
     for arch in ("ppo", "sac"):
         layers = getattr(cfg, arch).policy_kwargs.net_arch
-        if not layers or min(layers) < 1:
+        if not 1 <= len(layers) <= 16 or min(layers) < 1 or max(layers) > 4096:
             raise wrong_value(
-                f"{arch}.policy_kwargs.net_arch", layers, "at least one layer of 1 or more units", "[128,128]"
+                f"{arch}.policy_kwargs.net_arch", layers, "1 to 16 layers of 1 to 4096 units each", "[128,128]"
             )

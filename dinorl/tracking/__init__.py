@@ -81,6 +81,7 @@ class Tracker(NullTracker):
         self._every = cfg.tracking.log_every
         self._spool = Spool(run_dir)
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._unwritten: list[dict[str, Any]] = []
         self._spooling = threading.Lock()
         self._stop = threading.Event()
         self._complained = False
@@ -129,13 +130,13 @@ class Tracker(NullTracker):
     def keep(self) -> None:
         """Write down everything that is queued, now: it is not lost, whatever happens to the process."""
         with self._spooling:
-            entries = []
             while True:
                 try:
-                    entries.append(self._queue.get_nowait())
+                    self._unwritten.append(self._queue.get_nowait())
                 except queue.Empty:
                     break
-            self._spool.append(entries)
+            self._spool.append(self._unwritten)
+            self._unwritten.clear()  # not before: a full disk may have room again
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Queue tags."""

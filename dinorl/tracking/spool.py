@@ -36,9 +36,15 @@ class Spool:
         self._client: Any = None
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Write entries behind the others."""
-        with self.path.open("a") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        """Write entries behind the others: all of them, or none and whatever the disk has to say is raised."""
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a") as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        except OSError:
+            if self.path.exists():
+                os.truncate(self.path, before)  # half a line would spoil the next
+            raise
 
     def take_up(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
         """Go on with what an interrupted run of the same parameters wrote here; what another one wrote is deleted.

@@ -33,8 +33,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dinorl.config import Config, ConfigError, build, conf_dir, to_container
 from dinorl.config.explain import explain
 from dinorl.provenance import git_sha, versions
-from dinorl.sim.model import mjcf_hash
+from dinorl.sim.model import SPECIES_DIR, mjcf_hash, mjcf_path
 from dinorl.training.locate import META, numbered
+from dinorl.training.untrusted import read_arrays, read_config, read_json
 
 FORMAT = 1
 POLICY, OPTIMIZER, NORMALIZATION, RANDOM, CONFIG = (
@@ -107,7 +108,7 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: an override does not fit.
     """
     base = {path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")}
-    config = OmegaConf.merge(base, OmegaConf.load(bundle / CONFIG))
+    config = OmegaConf.merge(base, read_config(bundle / CONFIG))
     try:
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             if not override.key_or_group.startswith("env.") or override.type != OverrideType.CHANGE:
@@ -118,13 +119,25 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
             OmegaConf.update(config, override.key_or_group, override.value())
     except HydraException as error:
         raise explain(error, list(overrides)) from error
-    return build(config)  # type: ignore[arg-type]
+    try:
+        cfg = build(config)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise error if overrides else ConfigError(f"{bundle / CONFIG}: {error}") from error
+    model = mjcf_path(cfg.species).resolve()
+    known = SPECIES_DIR in model.parents or (
+        model.is_file() and mjcf_hash(cfg.species) == load_meta(bundle).get("mjcf_sha256")
+    )
+    if not known:
+        raise ConfigError(
+            f"{bundle / CONFIG}: species.mjcf={cfg.species.mjcf} leads out of dinorl/species, to a file that this "
+            "policy was not trained on; it is not read"
+        )
+    return cfg
 
 
 def load_meta(bundle: Path) -> dict[str, Any]:
     """Return what a bundle says of itself."""
-    meta: dict[str, Any] = json.loads((bundle / META).read_text())
-    return meta
+    return read_json(bundle / META)
 
 
 def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
@@ -134,23 +147,23 @@ def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
         ConfigError: the bundle is of another animal, algorithm or network.
     """
     meta = load_meta(bundle)
-    state = {key: torch.from_numpy(value) for key, value in _read(bundle / POLICY).items()}
+    state = read_arrays(bundle / POLICY)
     own = model.policy.state_dict()
     for key, value in own.items():
-        if key not in state or state[key].shape != value.shape:
-            found = "nothing" if key not in state else tuple(state[key].shape)
+        if key not in state or state[key].shape != value.shape or state[key].dtype.kind != "f":
+            found = "nothing" if key not in state else f"{state[key].dtype} {state[key].shape}"
             raise ConfigError(
-                f"warm_start={bundle}: a policy of {meta['species']}/{meta['algo']} does not fit this stage: expected "
-                f"{key} of shape {tuple(value.shape)}, found {found}. Use the same species, algo and net_arch"
+                f"warm_start={bundle}: a policy of {meta.get('species')}/{meta.get('algo')} does not fit this stage: "
+                f"expected {key} of float {tuple(value.shape)}, found {found}. Use the same species, algo and net_arch"
             )
-    model.policy.load_state_dict(state)
-    _load_statistics(_read(bundle / NORMALIZATION), "obs", env.obs_rms)
+    model.policy.load_state_dict({key: torch.from_numpy(state[key]) for key in own})
+    _load_statistics(read_arrays(bundle / NORMALIZATION), "obs", env.obs_rms)
 
 
 def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     """Put everything of a bundle into the model that wrote it, or one built alike, and set the random states."""
     load_policy(bundle, model, env)
-    optimizers = _read(bundle / OPTIMIZER)
+    optimizers = read_arrays(bundle / OPTIMIZER)
     for name, optimizer in _optimizers(model).items():
         found = optimizer.state_dict()
         for key, value in optimizers.items():
@@ -162,10 +175,10 @@ def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     if "log_ent_coef" in optimizers:
         with torch.no_grad():
             model.log_ent_coef.copy_(torch.from_numpy(optimizers["log_ent_coef"]))  # type: ignore[attr-defined]
-    normalization = _read(bundle / NORMALIZATION)
+    normalization = read_arrays(bundle / NORMALIZATION)
     _load_statistics(normalization, "reward", env.ret_rms)
     env.returns = normalization["discounted_returns"]
-    states = _read(bundle / RANDOM)
+    states = read_arrays(bundle / RANDOM)
     torch.set_rng_state(torch.from_numpy(states["torch"]))
     position, has_gauss, cached = states["numpy_rest"]
     np.random.set_state(("MT19937", states["numpy_keys"], int(position), int(has_gauss), float(cached)))
@@ -176,18 +189,17 @@ def check(bundle: Path) -> None:
     """Read everything that :func:`load_all` needs; raises what reading damaged files raises."""
     load_meta(bundle)
     for name in (POLICY, OPTIMIZER, NORMALIZATION, RANDOM):
-        _read(bundle / name)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        read_arrays(bundle / name)
 
 
 def _load_statistics(arrays: Mapping[str, np.ndarray], name: str, rms: Any) -> None:
     assert isinstance(rms, RunningMeanStd)  # a dictionary only for dictionary observations
-    rms.mean, rms.var = arrays[f"{name}_mean"], arrays[f"{name}_var"]
-    rms.count = float(arrays[f"{name}_count"])
+    mean, var, count = (arrays.get(f"{name}_{what}") for what in ("mean", "var", "count"))
+    if mean is None or var is None or count is None or count.size != 1 or {mean.shape, var.shape} != {rms.mean.shape}:
+        raise ConfigError(
+            f"{NORMALIZATION}: expected {name}_mean and {name}_var of shape {rms.mean.shape}, and their count"
+        )
+    rms.mean, rms.var, rms.count = mean, var, float(count)
 
 
 def prune(folder: Path, keep: int) -> None:

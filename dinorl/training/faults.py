@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf import OmegaConf
 from dinorl.config import Config, ConfigError, build, to_container
 from dinorl.envs.batch import Fault
 from dinorl.sim.model import Animal
+from dinorl.training.untrusted import read_arrays
 
 FOLDER = "faults"
 KEPT = 20  # files a stage; more of them say nothing new
@@ -94,11 +94,11 @@ def replay(path: Path) -> list[PhysicsStep]:
         ConfigError: the file is no fault, or the model has changed since.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            state, text = file["state"], str(file["config"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        state, config = arrays["state"], OmegaConf.create(str(arrays["config"]))
+    except (ConfigError, KeyError) as error:
         raise ConfigError(f"{path}: expected a file of a run's {FOLDER}/ folder: {error}") from error
-    cfg = build(OmegaConf.create(text))  # type: ignore[arg-type]
+    cfg = build(config)  # type: ignore[arg-type]
     model = Animal(cfg.species, cfg.sim).model
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
     if mujoco.mj_stateSize(model, kind) != state.size:

@@ -8,11 +8,9 @@ beside the bundles as segments, each of which holds what was gathered between tw
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,14 @@ from dinorl.plan import trained_on
 from dinorl.training import bundle
 from dinorl.training.algorithms import StagePPO, StageSAC
 from dinorl.training.locate import numbered
+from dinorl.training.untrusted import read_arrays, read_json
 
 log = logging.getLogger(__name__)
 
 STATE, PROGRESS, REPLAY = "state.npz", "progress.json", "replay"
 _REPLAY_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 # What a bundle that was damaged or cut short may raise when it is read.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, KeyError)
 
 
 def save(
@@ -80,9 +79,8 @@ def go_on(
         try:
             if trained_on(bundle.load_config(candidate)) != trained_on(cfg):
                 continue
-            with np.load(candidate / STATE, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            progress: dict[str, Any] = json.loads((candidate / PROGRESS).read_text())
+            arrays = read_arrays(candidate / STATE, largest=None)
+            progress = read_json(candidate / PROGRESS)
             bundle.check(candidate)
             added = int(arrays["algorithm/num_timesteps"]) // raw.num_envs
             replay = _load_replay(run_dir / REPLAY, model.replay_buffer, added) if isinstance(model, StageSAC) else {}
@@ -192,10 +190,10 @@ def _load_replay(folder: Path, buffer: ReplayBuffer | None, added: int) -> dict[
             continue
         if first > reached:
             break
-        with np.load(path, allow_pickle=False) as file:
-            rows = np.arange(first, end) % buffer.buffer_size
-            for name in _REPLAY_FIELDS:
-                arrays[name][rows] = file[name]
+        segment = read_arrays(path, largest=None)
+        rows = np.arange(first, end) % buffer.buffer_size
+        for name in _REPLAY_FIELDS:
+            arrays[name][rows] = segment[name]
         reached = end
     if reached != added:
         raise ValueError(f"of the replay buffer in {folder} the steps from {reached} to {added} are missing")

@@ -1,0 +1,52 @@
+"""A disk that fills up for real: a small tmpfs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dinorl.training import bundle
+from dinorl.training.locate import numbered
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB, which takes a few bundles."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], capture_output=True).returncode:
+        pytest.skip("only root may mount a tmpfs here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_costs_nothing_that_was_written(disk: Path, tmp_path: Path) -> None:
+    def dinorl() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dinorl", "species=trex", "stage=balance", "experiment=debug", "sweep.name=s",
+             "curriculum.timesteps=4096", "eval.every=256", "eval.keep=50", "eval.video_seconds=0",
+             "ppo.policy_kwargs.net_arch=[256,256]", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"],
+            cwd=disk, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = dinorl()
+    run = disk / "outputs" / "s" / "trex-ppo-s0" / "1-balance"
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert "FAILED: trex-ppo-s0/1-balance" in said and "is full" in said, said
+    written = numbered(run / "bundle")
+    assert len(written) >= 2
+    for folder in (*written, run / "bundle" / "best"):
+        bundle.check(folder)
+    assert not list(run.glob("bundle/.*"))  # nothing half written stays
+
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    again = dinorl()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"goes on from {int(written[0].name):,} steps" in again.stdout
+    assert json.loads((run / "status.json").read_text())["status"] == "DONE"

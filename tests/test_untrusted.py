@@ -1,0 +1,162 @@
+"""A stranger's bundle is data: nothing in it is executed, fills the memory or leads anywhere else."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinorl.config import ConfigError, compose
+from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.training import bundle
+from dinorl.training.algorithms import make_model, normalised
+from dinorl.training.policy import load_player
+
+ARRAYS = (bundle.POLICY, bundle.NORMALIZATION)
+TEXTS = ("meta.json", bundle.CONFIG)
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.canary}",)
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cfg = compose(["species=trex", "stage=balance", "sim.n_envs=2", "ppo.n_steps=8", "ppo.batch_size=16"])
+    env = normalised(cfg, DinoVecEnv(cfg))
+    return bundle.save(tmp_path_factory.mktemp("honest") / "b", make_model(cfg, env), env, cfg, {})
+
+
+@pytest.fixture
+def stranger(honest: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(honest, tmp_path / "stranger")
+
+
+def with_member(path: Path, content: bytes) -> None:
+    """Put something in the place of an .npz file's first array."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[next(iter(members))] = content
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+
+
+def object_array(evil: Evil) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([evil], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [(name, form) for name in ARRAYS for form in ("whole", "member", "object", "loose")]
+    + [(name, form) for name in TEXTS for form in ("whole", "tagged")],
+)
+def test_a_pickle_is_refused_wherever_it_stands(name: str, form: str, stranger: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    path, evil = stranger / name, Evil(canary)
+    if form == "whole":
+        path.write_bytes(pickle.dumps(evil, protocol=0))
+    elif form == "member":
+        with_member(path, pickle.dumps(evil))
+    elif form == "object":
+        with_member(path, object_array(evil))
+    elif form == "tagged":
+        path.write_text(f"env: !!python/object/apply:os.system ['touch {canary}']")
+    else:
+        path.write_bytes(object_array(evil))  # an .npy under the name of an .npz
+    with pytest.raises(ConfigError, match=name):
+        load_player(stranger)
+        bundle.load_meta(stranger)
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(evil))
+    assert canary.exists()  # it would have worked
+
+
+def test_a_file_that_would_fill_the_memory_is_not_read(stranger: Path) -> None:
+    with zipfile.ZipFile(stranger / bundle.POLICY, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("big.npy", "w") as member:
+            for _ in range(300):
+                member.write(bytes(1 << 20))
+    assert (stranger / bundle.POLICY).stat().st_size < 1 << 20
+    with pytest.raises(ConfigError, match="unpacked; expected at most"):
+        load_player(stranger)
+
+
+def test_an_array_that_says_it_is_huge_is_refused(stranger: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
+    with_member(stranger / bundle.POLICY, file.getvalue())
+    with pytest.raises(ConfigError, match=bundle.POLICY):
+        load_player(stranger)
+
+
+@pytest.mark.parametrize("name", ARRAYS + TEXTS)
+def test_links_and_pipes_are_not_followed(name: str, honest: Path, stranger: Path) -> None:
+    (stranger / name).unlink()
+    (stranger / name).symlink_to(honest / name)
+    with pytest.raises(ConfigError, match="found a link"):
+        load_player(stranger)
+        bundle.load_meta(stranger)
+    (stranger / name).unlink()
+    os.mkfifo(stranger / name)
+    with pytest.raises(ConfigError, match="found something else"):  # and nobody waits for the other end
+        load_player(stranger)
+        bundle.load_meta(stranger)
+
+
+@pytest.mark.parametrize(
+    ("found", "planted", "said"),
+    [
+        ("mjcf: trex/trex.xml", "mjcf: ../../../../../../../../etc/passwd", "leads out of dinorl/species"),
+        ("mjcf: trex/trex.xml", "mjcf: /etc/passwd", "leads out of dinorl/species"),
+        ("title: T. rex", "title: ${oc.env:HOME}", "interpolation"),
+        ("net_arch:\n    - 128", "net_arch:\n    - 1000000000", "net_arch"),
+        ("species:", "nonsense:", "nonsense"),
+        ("seed: 0", "seed: &a 0\neval: *a", "alias"),
+    ],
+)
+def test_a_config_that_reaches_too_far_is_refused(found: str, planted: str, said: str, stranger: Path) -> None:
+    path = stranger / bundle.CONFIG
+    text = path.read_text()
+    assert found in text
+    path.write_text(text.replace(found, planted))
+    with pytest.raises(ConfigError, match=said):
+        load_player(stranger)
+
+
+def test_statistics_of_another_shape_are_refused(stranger: Path) -> None:
+    path = stranger / bundle.NORMALIZATION
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{**arrays, "obs_mean": np.zeros(3)})
+    with pytest.raises(ConfigError, match="obs_mean"):
+        load_player(stranger)
+
+
+@pytest.mark.parametrize("command", [["dinorl.evaluate"], ["dinorl.play", "--video", "film.mp4"]])
+def test_the_commands_say_so_in_a_line(command: list[str], stranger: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    with_member(stranger / bundle.POLICY, object_array(Evil(canary)))
+    done = subprocess.run([sys.executable, "-m", command[0], str(stranger), *command[1:]], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode != 0 and not canary.exists() and not (tmp_path / "film.mp4").exists()
+    assert "Traceback" not in done.stderr and bundle.POLICY in done.stderr
+    assert json.loads((stranger / "meta.json").read_text())["algo"] == "ppo"
