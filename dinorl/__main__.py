@@ -22,7 +22,7 @@ def main() -> None:
 
     from dinorl import job
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
-    from dinorl.config.explain import explain
+    from dinorl.config.explain import check_options, explain
     from dinorl.plan import one_stage
     from dinorl.sweep import JobsFailed, register_planning_keys
 
@@ -31,6 +31,7 @@ def main() -> None:
     try:
         if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):
             raise ConfigError("hydra.mode: every command is planned and launched by the sweeper. Remove it")
+        check_options(typed.overrides)
         if typed.cfg:  # one stage's config is asked for: its stage-scoped keys apply, the others do not exist
             others = [argument for argument in sys.argv[1:] if argument not in typed.overrides]
             sys.argv[1:] = [*others, *one_stage(typed.overrides)]

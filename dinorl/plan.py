@@ -191,7 +191,15 @@ def _values(override: Override) -> tuple[str | None, ...]:
     if override.is_delete():
         return (None,)
     if override.is_sweep_override():
-        return tuple(override.sweep_string_iterator())
+        if not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{override.input_line}: expected values that can be counted, found an interval. "
+                f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step)"
+            )
+        values = tuple(override.sweep_string_iterator())
+        if not values:
+            raise ConfigError(f"{override.input_line}: expected at least one value, found nothing that matches")
+        return values
     return (override.get_value_element_as_str(),)
 
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dinorl import report
 from dinorl.config import CONFIG_NAME, Config, ConfigError, build
-from dinorl.config.explain import SCOPES, explain
+from dinorl.config.explain import SCOPES, check_options, explain
 from dinorl.job import read_status, write_status
 from dinorl.plan import Job, Lineage, Plan, hydra_value, make_plan, read_settings
 
@@ -127,6 +127,7 @@ class Sweep:
         return make_plan(settings, stages, self._compose)
 
     def _compose(self, overrides: list[str]) -> Config:
+        check_options(overrides)
         try:
             composed = self.context.config_loader.load_configuration(
                 config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
@@ -19,6 +21,7 @@ SWEEP_KEYS = ("sweep.name", "sweep.retries")
 SCOPES: dict[str, str] = {str(i): stage for i, stage in enumerate(STAGES, 1)} | {stage: stage for stage in STAGES}
 _COULD_NOT_OVERRIDE = re.compile(r"Could not override '([^']+)'")
 _COULD_NOT_APPEND = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
+_OTHER_VALUE = re.compile(r"The value of '([^']+)' is (.*?) and not")
 _COULD_NOT_DELETE = re.compile(r"Could not delete from config\.\s*'?([\w.]+)'?")
 
 
@@ -46,6 +49,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
         if group.startswith("recipe/"):
             return unknown_option(group, option, options)
         return unknown_option(group, option, options)
+    match = _OTHER_VALUE.search(text)
+    if match:
+        key, value = match.groups()
+        return ConfigError(f"~{key}: {text.strip().splitlines()[0]} Type ~{key}={value}, or {key}=… to change it")
     match = _COULD_NOT_OVERRIDE.search(text) or _COULD_NOT_DELETE.search(text)
     if match:
         return explain_key(match.group(1), overrides)
@@ -53,6 +60,22 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
     if match:
         return ConfigError(f"+{match.group(1)}: this key exists already. Type {match.group(1)}=… without the +")
     return ConfigError(text.strip())
+
+
+def check_options(overrides: Sequence[str]) -> None:
+    """Refuse options of config groups that are no words: Hydra has no message for those.
+
+    Raises:
+        ConfigError: an override chooses such an option.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException:
+        return  # Hydra says so itself
+    for override in parsed:
+        key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
+        if key in GROUPS and value is not None and not isinstance(value, str | list | QuotedString):
+            raise unknown_option(key, override.get_value_element_as_str(), groups(key))
 
 
 def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:

@@ -225,7 +225,7 @@ def _convert_node(value: Any, kind: type, key: str) -> Any:
     fields = [field.name for field in dataclasses.fields(kind)]
     for name in value:
         if name not in fields and not (kind is Config and name == "env"):
-            raise unknown_key(f"{prefix}{name}", known_keys())
+            raise unknown_key(_whole(f"{prefix}{name}", value[name]), known_keys())
     missing = [name for name in fields if name not in value]
     if missing:
         raise ConfigError(f"{prefix}{missing[0]}: missing from the composed config; it needs a value in conf/")
@@ -236,6 +236,14 @@ def _convert_node(value: Any, kind: type, key: str) -> Any:
         else:
             converted[name] = _convert(value[name], hints[name], f"{prefix}{name}")
     return kind(**converted)
+
+
+def _whole(key: str, value: Any) -> str:
+    """Return the key as it was typed: of a node that should not be, the first of its leaves."""
+    while isinstance(value, dict) and value:
+        name, value = next(iter(value.items()))
+        key = f"{key}.{name}"
+    return key
 
 
 def _convert_env(value: dict[str, Any], species: SpeciesConfig) -> EnvConfig:
