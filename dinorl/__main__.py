@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ def main() -> None:
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
     from dinorl.config.explain import check_options, explain
     from dinorl.plan import one_stage
-    from dinorl.sweep import JobsFailed, register_planning_keys
+    from dinorl.sweep import JobsFailed, planning_keys
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     typed = get_args_parser().parse_known_args()[0]
@@ -35,9 +36,8 @@ def main() -> None:
         if typed.cfg:  # one stage's config is asked for: its stage-scoped keys apply, the others do not exist
             others = [argument for argument in sys.argv[1:] if argument not in typed.overrides]
             sys.argv[1:] = [*others, *one_stage(typed.overrides)]
-        else:
-            register_planning_keys()
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job.run)()
+        with contextlib.nullcontext() if typed.cfg else planning_keys():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job.run)()
     except JobsFailed as error:
         print(f"dinorl: {error}", file=sys.stderr)
         sys.exit(1)

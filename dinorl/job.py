@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from dinorl.config import ConfigError, build
+from dinorl.config import build
 
 STATUS_FILE, LOG_FILE = "status.json", "train.log"
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         raise
     except Exception as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        log.error("%s", error if full or isinstance(error, ConfigError) else traceback.format_exc())
+        log.error("%s", error if full else traceback.format_exc())
         outcome["error"] = _DISK_FULL.format(folder) if full else f"{type(error).__name__}: {error}"
         return outcome | {"folder": str(folder)}
     finally:

@@ -174,7 +174,7 @@ def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Compo
             if not name:
                 name = _unique(_lineage_name(config, swept, chosen), names)
             if parent is not None:
-                _check_fits(parent.config, config, stage)
+                check_fits(parent.config, config, stage)
             key = _key(config, parent)
             job = jobs.get(key)
             if job is None:
@@ -255,7 +255,7 @@ def _key(config: Config, parent: Job | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_fits(before: Config, after: Config, stage: str) -> None:
+def check_fits(before: Config, after: Config, stage: str) -> None:
     """Refuse a hand-over that cannot work: another animal, algorithm or network."""
     for what, one, other in (
         ("species", before.species.name, after.species.name),
@@ -268,8 +268,8 @@ def _check_fits(before: Config, after: Config, stage: str) -> None:
     ):
         if one != other:
             raise ConfigError(
-                f"{what}={other} in stage {stage}: the stage before has {one}, and its policy is what this one starts "
-                f"from. Type {what}={one} for all stages, or run the stage alone with stage={stage}"
+                f"{what}={other} in stage {stage}: it starts from a policy that was trained with {one}, and no other "
+                f"fits. Type {what}={one} for every stage, or run this one from scratch: stage={stage}, no warm_start"
             )
 
 

@@ -27,7 +27,7 @@ from dinorl import report
 from dinorl.config import CONFIG_NAME, Config, ConfigError, build
 from dinorl.config.explain import SCOPES, check_options, explain
 from dinorl.job import read_status, write_status
-from dinorl.plan import Job, Lineage, Plan, hydra_value, make_plan, read_settings
+from dinorl.plan import Job, Lineage, Plan, check_fits, hydra_value, make_plan, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,22 @@ def _sweep_name(*, _root_: Any) -> str:
 OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
 
 
-def register_planning_keys() -> None:
-    """Let the first composition, which precedes any sweeper, take stage-scoped keys and ``sweep.*``."""
+@contextlib.contextmanager
+def planning_keys() -> Iterator[None]:
+    """Let the first composition, which precedes any sweeper, take stage-scoped keys and ``sweep.*``.
+
+    Only within: whoever composes in the same process before or after (a notebook, a test) knows nothing of them.
+    """
     node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": {"name": None, "retries": 1}})
     for scope in SCOPES:
         OmegaConf.set_struct(node[scope], False)
     ConfigStore.instance().store(
         group=PLANNING_GROUP, name=PLANNING_NODE, node=node, package="_global_", provider="dinorl"
     )
+    try:
+        yield
+    finally:
+        ConfigStore.instance().repo.pop(PLANNING_GROUP, None)
 
 
 @contextlib.contextmanager
@@ -149,7 +157,14 @@ class Sweep:
                 seen.add(job.config.species.mjcf)
                 _ = Animal(job.config.species, job.config.sim).layout
             if job.parent is None and job.config.warm_start is not None:
-                resolve(job.config.warm_start)
+                self._check_start(resolve(job.config.warm_start), job)
+
+    def _check_start(self, source: Path, job: Job) -> None:
+        """Refuse a bundle that cannot hand over: damaged, or of another animal, algorithm or network."""
+        from dinorl.training import bundle  # brings torch, which takes seconds: only for those who start from one
+
+        check_fits(bundle.load_config(source), job.config, job.stage)
+        bundle.check_hand_over(source)
 
     def _open_folder(self) -> None:
         """Make the sweep's folder; one that is there already must be this sweep's own, to be gone on with."""

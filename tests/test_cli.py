@@ -32,7 +32,7 @@ BAD = {
     "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],
     "stage=balance 2.ppo.gamma=0.9": ["2.ppo.gamma: stage locomotion is not run", "stage=balance,locomotion"],
     "2.warm_start=/nowhere": ["2.warm_start: stage locomotion starts from the stage before it"],
-    "3.algo=sac": ["algo=sac in stage behavior: the stage before has ppo"],
+    "3.algo=sac": ["algo=sac in stage behavior: it starts from a policy that was trained with ppo"],
     "2.ppo.policy_kwargs.net_arch=[64]": ["ppo.policy_kwargs.net_arch=[64] in stage locomotion"],
     "species.name=allosaurus": ["species.name", "Type species=…"],
     "hydra.mode=RUN": ["hydra.mode", "Remove it"],

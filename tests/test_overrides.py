@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dinorl.__main__ import main
+from dinorl.config import compose
 from dinorl.config.explain import GROUPS, SCOPES
 from dinorl.config.strict import known_keys
 
@@ -99,3 +100,10 @@ def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
 @pytest.mark.parametrize("typed", ["species=trex", "species=trex,velociraptor seed=range(0,3) 2.ppo.gamma=0.9,0.95"])
 def test_what_is_typed_right_is_a_plan(typed: str, tmp_path: Path) -> None:
     assert run(tmp_path, ["plan_only=true", *typed.split()]) == (0, "")
+
+
+def test_what_was_planned_leaves_no_keys_behind_for_who_composes_next(tmp_path: Path) -> None:
+    assert run(tmp_path, ["plan_only=true", "2.ppo.gamma=0.9"]) == (0, "")
+    assert compose(["species=trex", "stage=balance"]).stage.name == "balance"
+    assert run(tmp_path, ["plan_only=true", "flying=1"])[0] == 2
+    assert compose(["species=trex", "stage=balance"]).stage.name == "balance"

@@ -158,6 +158,6 @@ def test_readme_names_files_that_exist() -> None:
         assert path.stat().st_size <= 200_000, f"{link} is larger than 200 kB"
     for path in re.findall(r"`((?:dinorl|conf)/[\w./-]+)`", README):
         assert (ROOT / path).exists(), f"README.md speaks of {path}"
-    for command in re.findall(r"python -m (dinorl\.\w+)", README):
+    for command in re.findall(r"python -m (dinorl(?:\.\w+)+)", README):
         module = ROOT / command.replace(".", "/")
         assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command

@@ -77,7 +77,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
     updates = [m.step for m in mlflow.get_metric_history(child.info.run_id, "train/loss")]
     assert updates == list(range(2048, 40961, 1024)), "an update's metrics are missing, or there twice"
     assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
-    assert os.listdir("outputs/s/trex-ppo-s0") == ["1-balance"]
+    assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
 
 
 def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

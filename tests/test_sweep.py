@@ -99,17 +99,28 @@ def test_a_job_that_fails_stops_only_its_own_lineage(
 
 
 def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
-    """A bundle that is damaged after it was found."""
-    assert dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
-    bundle = tmp_path / "outputs" / "a" / "trex-ppo-s0" / "1-balance" / "bundle" / "best"
-    (bundle / "policy.npz").write_bytes(b"damaged")
-    done = dinorl(tmp_path, *TINY, "species=trex", "stage=locomotion", f"warm_start={bundle}", "sweep.name=b")
+    """Something is where the bundles are to go."""
+    run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "1-balance"
+    run.mkdir(parents=True)
+    (run / "bundle").write_text("in the way")
+    done = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=b")
     assert done.returncode == 1
-    run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "2-locomotion"
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "FAILED" and status["error"]
     assert "Traceback" in (run / "train.log").read_text()
     assert "train.log" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_start_that_cannot_hand_over_is_refused_before_training(tmp_path: Path) -> None:
+    assert dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
+    bundle = tmp_path / "outputs" / "a" / "trex-ppo-s0" / "1-balance" / "bundle" / "best"
+    start = ("stage=locomotion", f"warm_start={bundle}", "sweep.name=b")
+    other = dinorl(tmp_path, *TINY, "species=velociraptor", *start)
+    assert other.returncode == 2 and "species=velociraptor in stage locomotion" in other.stderr
+    (bundle / "policy.npz").write_bytes(b"damaged")
+    damaged = dinorl(tmp_path, *TINY, "species=trex", *start)
+    assert damaged.returncode == 2 and "policy.npz" in damaged.stderr and "Traceback" not in damaged.stderr
+    assert not (tmp_path / "outputs" / "b").exists()
 
 
 def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:

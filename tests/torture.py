@@ -41,7 +41,12 @@ def start(folder: Path, algo: str) -> subprocess.Popen[bytes]:
 
 def stages(folder: Path) -> list[Path]:
     """Return the run folders."""
-    return sorted((folder / "outputs" / "t").glob("*/*"))
+    return sorted(path for path in (folder / "outputs" / "t").glob("*/*") if path.is_dir())
+
+
+def everything(folder: Path) -> list[str]:
+    """Return the names of all that a sweep's folder holds, down to its run folders."""
+    return sorted(path.name for depth in ("*", "*/*") for path in (folder / "outputs" / "t").glob(depth))
 
 
 def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -68,9 +73,8 @@ def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
 def differences(straight: Path, broken: Path) -> list[str]:
     """Return what the killed curriculum has different, missing, doubled or left over."""
     found = []
-    names = [path.name for path in stages(straight)]
-    if names != [path.name for path in stages(broken)]:
-        return [f"run folders: {names} and {[path.name for path in stages(broken)]}"]
+    if everything(straight) != everything(broken):
+        return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
     for one, other in zip(stages(straight), stages(broken), strict=True):
         files = [{str(p.relative_to(run)) for p in run.rglob("*") if p.is_dir()} for run in (one, other)]
         if files[0] != files[1]:

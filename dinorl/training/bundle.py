@@ -185,10 +185,17 @@ def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     random.setstate((random.getstate()[0], tuple(int(n) for n in states["python"]), None))
 
 
+def check_hand_over(bundle: Path) -> None:
+    """Read everything that :func:`load_policy` needs; raises what reading damaged files raises."""
+    load_meta(bundle)
+    for name in (POLICY, NORMALIZATION):
+        read_arrays(bundle / name)
+
+
 def check(bundle: Path) -> None:
     """Read everything that :func:`load_all` needs; raises what reading damaged files raises."""
-    load_meta(bundle)
-    for name in (POLICY, OPTIMIZER, NORMALIZATION, RANDOM):
+    check_hand_over(bundle)
+    for name in (OPTIMIZER, RANDOM):
         read_arrays(bundle / name)
 
 
