@@ -137,6 +137,21 @@ def test_targets_are_placed_ahead_in_their_ranges() -> None:
         assert low <= offset[:, column].min() < low + 0.1 and high - 0.1 < offset[:, column].max() <= high
 
 
+def test_a_first_target_is_turned_to_either_side_up_to_its_bound() -> None:
+    rng = np.random.default_rng(0)
+    yaw = rng.uniform(-np.pi, np.pi, 2000)
+    turned = episode.turn(np, np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), 1.6)
+    angle = (np.arctan2(turned[:, 1], turned[:, 0]) - yaw + np.pi) % (2 * np.pi) - np.pi
+    np.testing.assert_allclose(np.hypot(*turned.T), 1.0)
+    assert -1.6 <= angle.min() < -1.59 and 1.59 < angle.max() <= 1.6 and abs(angle.mean()) < 0.06
+    env = BatchEnv(compose(["species=trex", "stage=behavior"]), 256)
+    env.reset()
+    target = env.sim.target[:, :2] - env.sim.qpos[:, :2]
+    facing = 2.0 * np.arctan2(env.sim.qpos[:, 6], env.sim.qpos[:, 3])
+    bearing = (np.arctan2(target[:, 1], target[:, 0]) - facing + np.pi) % (2 * np.pi) - np.pi
+    assert bearing.min() < -1.4 and bearing.max() > 1.4
+
+
 def test_pushes_come_at_their_rate_with_their_speed() -> None:
     n, window = 5000, episode.push_window(dt=0.02, interval=2.0)
     assert window == 100

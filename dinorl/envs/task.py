@@ -97,5 +97,5 @@ class Task:
         return happened(s, self.knobs)
 
     def targets(self, position_w: np.ndarray, heading_w: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Return (n, 3) target positions ahead of the animals, from (n, 3) uniform numbers."""
+        """Return (n, 3) target positions ahead of animals with these headings, from (n, 3) uniform numbers."""
         return episode.place_target(np, position_w, heading_w, u, *self._target)

@@ -18,6 +18,14 @@ def spread(u: Array, bounds: Sequence[float]) -> Array:
     return bounds[0] + u * (bounds[1] - bounds[0])
 
 
+def turn(xp: Any, heading_w: Array, u: Array, bound: float) -> Array:
+    """Return (n, 2) unit vectors turned from a heading by up to ``bound`` rad to either side, by (n,) uniform numbers."""
+    angle = spread(u, (-bound, bound))
+    cos, sin = xp.cos(angle), xp.sin(angle)
+    x, y = heading_w[:, 0], heading_w[:, 1]
+    return xp.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+
+
 def place_target(
     xp: Any, position_w: Array, heading_w: Array, u: Array,
     distance: Sequence[float], lateral: Sequence[float], height: Sequence[float],
