@@ -140,7 +140,7 @@ def test_targets_are_placed_ahead_in_their_ranges() -> None:
 def test_a_first_target_is_turned_to_either_side_up_to_its_bound() -> None:
     rng = np.random.default_rng(0)
     yaw = rng.uniform(-np.pi, np.pi, 2000)
-    turned = episode.turn(np, np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), 1.6)
+    turned = episode.turn(np, np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), [-1.6, 1.6])
     angle = (np.arctan2(turned[:, 1], turned[:, 0]) - yaw + np.pi) % (2 * np.pi) - np.pi
     np.testing.assert_allclose(np.hypot(*turned.T), 1.0)
     assert -1.6 <= angle.min() < -1.59 and 1.59 < angle.max() <= 1.6 and abs(angle.mean()) < 0.06

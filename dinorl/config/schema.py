@@ -104,7 +104,7 @@ class EnvConfig:
     healthy_z_range: list[float]
     max_tilt_angle: float
     reset_noise_scale: float
-    first_target_bearing: float
+    first_target_bearing_range: list[float]
     max_episode_steps: int
     push_interval: float
     push_speed: float

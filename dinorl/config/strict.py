@@ -103,7 +103,6 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.action_time_constant": (_NON_NEGATIVE, 0.06),
     "env.reset_noise_scale": (_NON_NEGATIVE, 0.05),
     "env.max_episode_steps": (_ONE_OR_MORE, 1000),
-    "env.first_target_bearing": (Range(0, math.pi), 1.6),
     "env.push_interval": (_NON_NEGATIVE, 2.0),
     "env.push_speed": (_NON_NEGATIVE, 0.5),
     "seed": (Range(0, 2**20), 0),

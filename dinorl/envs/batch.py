@@ -206,7 +206,7 @@ class BatchEnv:
         sim.qpos[ids, 3], sim.qpos[ids, 6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
         heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         where = uniform(self.seeds[ids], self.episode[ids], _FIRST_TARGET, 4)
-        towards = episode.turn(np, heading, where[:, 3], env.first_target_bearing)
+        towards = episode.turn(np, heading, where[:, 3], env.first_target_bearing_range)
         sim.target[ids] = self.task.targets(sim.qpos[ids, :2], towards, where[:, :3])
         sim.refresh(ids)
         fresh = fresh_memory(self.task.body, sim.sensors[ids], joints, u[:, -1])

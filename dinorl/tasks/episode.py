@@ -18,9 +18,9 @@ def spread(u: Array, bounds: Sequence[float]) -> Array:
     return bounds[0] + u * (bounds[1] - bounds[0])
 
 
-def turn(xp: Any, heading_w: Array, u: Array, bound: float) -> Array:
-    """Return (n, 2) unit vectors turned from a heading by up to ``bound`` rad to either side, by (n,) uniform numbers."""
-    angle = spread(u, (-bound, bound))
+def turn(xp: Any, heading_w: Array, u: Array, bearing: Sequence[float]) -> Array:
+    """Return (n, 2) headings turned by an angle of a range (rad, left positive), by (n,) uniform numbers."""
+    angle = spread(u, bearing)
     cos, sin = xp.cos(angle), xp.sin(angle)
     x, y = heading_w[:, 0], heading_w[:, 1]
     return xp.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
