@@ -20,6 +20,7 @@ def main() -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from dinorl import job
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
@@ -44,7 +45,7 @@ def main() -> None:
     except ConfigError as error:
         print(f"dinorl: {error}", file=sys.stderr)
         sys.exit(2)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         print(f"dinorl: {explain(error, typed.overrides)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

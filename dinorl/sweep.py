@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -143,7 +144,7 @@ class Sweep:
             with open_dict(composed):
                 del composed["hydra"]
             return build(composed)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:

@@ -30,6 +30,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from dinorl.config.explain import explain
     from dinorl.config.strict import build
@@ -40,7 +41,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return build(hydra_compose(CONFIG_NAME, overrides=list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, list(overrides)) from error
     finally:
         GlobalHydra.instance().clear()

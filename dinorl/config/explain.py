@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -33,6 +34,8 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
         overrides: what the user typed.
     """
     text = str(error)
+    if isinstance(error, yaml.YAMLError):
+        return _broken_file(error)
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"{error.override}: not Hydra's grammar: {text.splitlines()[0]}. "
@@ -60,6 +63,14 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
     if match:
         return ConfigError(f"+{match.group(1)}: this key exists already. Type {match.group(1)}=… without the +")
     return ConfigError(text.strip())
+
+
+def _broken_file(error: yaml.YAMLError) -> ConfigError:
+    """Return the error of a file in the conf tree that is no YAML."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a file in conf/"
+    said = ", ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None)))) or str(error)
+    return ConfigError(f"{where}: expected YAML, but {said}. Mend that file; nothing was run")
 
 
 def check_options(overrides: Sequence[str]) -> None:
