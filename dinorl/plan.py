@@ -257,13 +257,14 @@ def _key(config: Config, parent: Job | None) -> str:
 
 def check_fits(before: Config, after: Config, stage: str) -> None:
     """Refuse a hand-over that cannot work: another animal, algorithm or network."""
+    algo = after.algo.name
+    network = getattr(before, algo).policy_kwargs
     for what, one, other in (
         ("species", before.species.name, after.species.name),
         ("algo", before.algo.name, after.algo.name),
-        (
-            f"{after.algo.name}.policy_kwargs.net_arch",
-            getattr(before, after.algo.name).policy_kwargs.net_arch,
-            getattr(after, after.algo.name).policy_kwargs.net_arch,
+        *(
+            (f"{algo}.policy_kwargs.{key}", getattr(network, key), getattr(getattr(after, algo).policy_kwargs, key))
+            for key in ("net_arch", "activation_fn", "mirror")
         ),
     ):
         if one != other:

@@ -149,14 +149,19 @@ class Sweep:
 
     def _check_files(self, plan: Plan) -> None:
         """Refuse what cannot start: a model that does not compile or lacks a sensor, a bundle that is not there."""
+        from dinorl.envs.mirror import mirror_of
         from dinorl.sim.model import Animal
         from dinorl.training.locate import resolve
 
-        seen: set[str] = set()
+        seen: set[tuple[str, bool]] = set()
         for job in plan.jobs:
-            if job.config.species.mjcf not in seen:
-                seen.add(job.config.species.mjcf)
-                _ = Animal(job.config.species, job.config.sim).layout
+            mirrored = getattr(job.config, job.config.algo.name).policy_kwargs.mirror
+            if (job.config.species.mjcf, mirrored) not in seen:
+                seen.add((job.config.species.mjcf, mirrored))
+                animal = Animal(job.config.species, job.config.sim)
+                _ = animal.layout
+                if mirrored:
+                    mirror_of(animal)
             if job.parent is None and job.config.warm_start is not None:
                 self._check_start(resolve(job.config.warm_start), job)
 

@@ -80,6 +80,20 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
     assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
 
 
+def test_a_second_ctrl_c_ends_at_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / RUN
+    stopped = start(tmp_path)
+    wait_for_bundles(run, 5000)
+    stopped.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    stopped.send_signal(signal.SIGINT)
+    said, _ = stopped.communicate(timeout=10.0)
+    assert stopped.returncode == 130 and "dinorl: interrupted" in said and "Traceback" not in said
+    assert json.loads((run / "status.json").read_text())["status"] == "INTERRUPTED"
+    again = start(tmp_path)
+    assert "goes on from" in again.communicate(timeout=120.0)[0] and again.returncode == 0
+
+
 def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = start(tmp_path, "seed=0,1", "hydra/launcher=ray")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]

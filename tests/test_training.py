@@ -18,13 +18,14 @@ from dinorl.tracking import NullTracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import (
     clip_schedule,
+    deterministic,
     entropy_schedule,
     make_model,
-    normalised,
     ramp_weight,
     replay_ratio,
     schedule,
     warm_up,
+    wrapped,
 )
 from dinorl.training.gate import THRESHOLDS, Gate
 from dinorl.training.locate import resolve
@@ -154,7 +155,7 @@ def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None
 def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Path) -> None:
     first = run_stage(small("stage=balance"), tmp_path / "1", NullTracker())
     cfg = small("stage=locomotion")
-    env = normalised(cfg, DinoVecEnv(cfg))
+    env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     fresh_reward_statistics = env.ret_rms.count
     bundle.load_policy(first.bundle, model, env)
@@ -170,7 +171,7 @@ def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Pat
 def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
     """The policy answers as before, only its noise is as wide as asked for."""
     cfg = small(f"algo={algo}", "stage=balance")
-    model = make_model(cfg, normalised(cfg, DinoVecEnv(cfg)))
+    model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))
     seen = np.random.default_rng(0).normal(size=(2000, *model.observation_space.shape)).astype(np.float32)
     before, _ = model.predict(seen, deterministic=True)
     model.explore(-0.5)
@@ -228,7 +229,7 @@ def test_the_budget_can_stop_the_curriculum(tmp_path: Path) -> None:
 
 def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=balance")
-    env = normalised(cfg, DinoVecEnv(cfg))
+    env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0})
 
@@ -251,21 +252,23 @@ def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
 
 def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
     cfg = small("stage=balance", "algo=sac")
-    env = normalised(cfg, DinoVecEnv(cfg))
+    env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     model.learn(256)
     folder = bundle.save(tmp_path / "b", model, env, cfg, {})
     seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
     env.training = False
+    np.testing.assert_allclose(load_player(folder)(seen), deterministic(model, env)(seen), atol=1e-6)
+    policy = (seen[:, env.venv.mirror.sine] >= 0)[:, None]  # not in the mirror: the network's own answer
     expected, _ = model.predict(env.normalize_obs(seen), deterministic=True)
-    np.testing.assert_allclose(load_player(folder)(seen), expected, atol=1e-6)
+    np.testing.assert_allclose(load_player(folder)(seen) * policy, expected * policy, atol=1e-6)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
     """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
     cfg = small(f"algo={algo}", "stage=balance")
-    env = normalised(cfg, DinoVecEnv(cfg))
+    env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
     observation = env.reset()
     mean, _ = model.predict(observation, deterministic=True)
@@ -279,7 +282,7 @@ def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
 def test_critics_are_layer_normalised_unless_told_otherwise() -> None:
     for wanted in (True, False):
         cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
-        model = make_model(cfg, normalised(cfg, DinoVecEnv(cfg)))
+        model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))
         for critic in (model.critic, model.critic_target):
             layers = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
             assert len(layers) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)

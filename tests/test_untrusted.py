@@ -19,7 +19,7 @@ import pytest
 from dinorl.config import ConfigError, compose
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.training import bundle
-from dinorl.training.algorithms import make_model, normalised
+from dinorl.training.algorithms import make_model, wrapped
 from dinorl.training.policy import load_player
 
 ARRAYS = (bundle.POLICY, bundle.NORMALIZATION)
@@ -39,7 +39,7 @@ class Evil:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = compose(["species=trex", "stage=balance", "sim.n_envs=2", "ppo.n_steps=8", "ppo.batch_size=16"])
-    env = normalised(cfg, DinoVecEnv(cfg))
+    env = wrapped(cfg, DinoVecEnv(cfg))
     return bundle.save(tmp_path_factory.mktemp("honest") / "b", make_model(cfg, env), env, cfg, {})
 
 

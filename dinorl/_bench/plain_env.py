@@ -67,7 +67,7 @@ class PlainEnv(gym.Env):
         qvel[animal.joint_qvel] = rng.uniform(-noise, noise, self.model.nu)
         yaw = rng.uniform(-math.pi, math.pi)
         qpos[3], qpos[6] = math.cos(yaw / 2.0), math.sin(yaw / 2.0)
-        bearing = yaw + rng.uniform(*self.cfg.env.first_target_bearing_range)
+        bearing = yaw + episode.spread(rng.random(), self.cfg.env.first_target_bearing_range)
         target = self.draw_target(tuple(qpos[:2]), (math.cos(bearing), math.sin(bearing)))
         return self.begin(qpos, qvel, target, rng.random()), {}
 

@@ -16,7 +16,7 @@ from dinorl._bench.environment import PLAIN_ENVIRONMENTS, Contender
 from dinorl._bench.plain_env import PlainEnv
 from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.training.algorithms import make_model, normalised
+from dinorl.training.algorithms import make_model, normalised, wrapped
 
 # The reference: Stable-Baselines3's PPO as the nearest public project sets it for animals like these.
 REFERENCE = {
@@ -70,9 +70,9 @@ def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
     plain = DummyVecEnv([partial(PlainEnv, cfg)] * PLAIN_ENVIRONMENTS)
     reference = PPO("MlpPolicy", normalised(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
     return {
-        "ppo": TrainingContender(make_model(cfg, normalised(cfg, DinoVecEnv(cfg, stagger=True)))),
+        "ppo": TrainingContender(make_model(cfg, wrapped(cfg, DinoVecEnv(cfg, stagger=True)))),
         "ppo_reference": TrainingContender(reference),
         "sac": TrainingContender(
-            make_model(sac, normalised(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
+            make_model(sac, wrapped(sac, DinoVecEnv(sac, stagger=True))), sac.sac.learning_starts + 1
         ),
     }

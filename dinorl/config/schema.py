@@ -16,6 +16,7 @@ class PPOPolicyConfig:
     net_arch: list[int]
     activation_fn: str  # relu | elu | tanh
     log_std_init: float
+    mirror: bool
 
 
 @dataclass
@@ -44,6 +45,7 @@ class SACPolicyConfig:
     activation_fn: str
     layer_norm: bool
     log_std_init: float
+    mirror: bool
 
 
 @dataclass

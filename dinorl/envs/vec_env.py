@@ -8,12 +8,14 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv, Episodes
+from dinorl.envs.mirror import mirror_of
 from dinorl.envs.render import Camera
+from dinorl.tasks.observation import clock
 
 
 def episode_info(episodes: Episodes, row: int, elapsed: float) -> dict[str, Any]:
@@ -128,3 +130,34 @@ class DinoVecEnv(VecEnv):
 
     def _chosen(self, indices: VecEnvIndices) -> list[int]:
         return list(self._get_indices(indices))
+
+
+class MirrorVecEnv(VecEnvWrapper):
+    """Shows the second half of each stride in the mirror, and takes the actions back out of it."""
+
+    def __init__(self, venv: DinoVecEnv) -> None:
+        super().__init__(venv)
+        self.batch = venv.batch
+        self.mirror = mirror_of(self.batch.animal)
+
+    def reset(self) -> VecEnvObs:
+        """Begin new episodes for all."""
+        observation = self.venv.reset()
+        assert isinstance(observation, np.ndarray)
+        return self._show(observation)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions out of the mirror where the last observations were shown in it."""
+        where = clock(np, self.batch.memory.phase)[:, 1] < 0.0
+        self.venv.step_async(self.mirror.acted(actions, where))
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Show what came of them."""
+        observation, reward, done, infos = self.venv.step_wait()
+        assert isinstance(observation, np.ndarray)
+        for i in np.flatnonzero(done):
+            infos[i]["terminal_observation"] = self._show(infos[i]["terminal_observation"][None])[0]
+        return self._show(observation), reward, done, infos
+
+    def _show(self, observation: np.ndarray) -> np.ndarray:
+        return self.mirror.shown(observation, self.mirror.second_half(observation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dinorl.tasks.signals import Array, Signals
 
@@ -39,11 +40,16 @@ def pieces(actuators: int, feet: int, effectors: int) -> list[Piece]:
     ]
 
 
+def clock(xp: Any, phase: Array) -> Array:
+    """Return (n, 2) float32 cosine and sine of the gait clock's (n,) phase, cycles."""
+    angle = phase * (2.0 * xp.pi)
+    return xp.astype(xp.stack([xp.cos(angle), xp.sin(angle)], axis=1), xp.float32)
+
+
 def observe(s: Signals) -> Array:
     """Return (n, sum of the pieces) float32."""
     xp = s.xp
     n = s.height.shape[0]
-    phase = s.phase * (2.0 * xp.pi)
     parts = [
         s.height[:, None],
         s.up_b,
@@ -53,7 +59,7 @@ def observe(s: Signals) -> Array:
         s.joint_velocity * JOINT_VELOCITY_SCALE,
         s.action,
         s.stance,
-        xp.stack([xp.cos(phase), xp.sin(phase)], axis=1),
+        clock(xp, s.phase),
         s.target_h[:, :2] / xp.clip(s.target_distance, 1e-6, 1e9)[:, None],
         xp.clip(s.target_distance, 0.0, TARGET_FAR)[:, None] / TARGET_FAR,
         s.target_h[:, 2:],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.policies import ContinuousCritic
@@ -16,6 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.sac.policies import SACPolicy
 
 from dinorl.config import Config, CurriculumConfig, PPOConfig, SACConfig
+from dinorl.envs.vec_env import DinoVecEnv, MirrorVecEnv
+from dinorl.evaluation.evaluator import Policy
 
 ACTIVATIONS = {"elu": torch.nn.ELU, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 # Observations are normalised by their running mean and standard deviation, the latter never below sqrt(OBS_EPSILON):
@@ -78,6 +81,12 @@ def gamma(cfg: Config) -> float:
 def replay_ratio(cfg: Config) -> float:
     """Return SAC's gradient steps per environment step."""
     return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
+
+
+def wrapped(cfg: Config, env: DinoVecEnv) -> VecNormalize:
+    """Wrap the animals as the stage's algorithm wants them: mirrored, if the config says so, and normalised."""
+    policy = (cfg.ppo if cfg.algo.name == "ppo" else cfg.sac).policy_kwargs
+    return normalised(cfg, MirrorVecEnv(env) if policy.mirror else env)
 
 
 def normalised(cfg: Config, env: VecEnv) -> VecNormalize:
@@ -156,6 +165,19 @@ class StagePPO(PPO):
         """Let the policy explore with a standard deviation of ``exp(log_std)``."""
         with torch.no_grad():
             self.policy.log_std.fill_(log_std)
+
+
+def deterministic(model: StagePPO | StageSAC, env: VecNormalize) -> Policy:
+    """Return the model's policy without its noise, as it acts on the animals: the wrappers' part is included."""
+    mirror = env.venv.mirror if isinstance(env.venv, MirrorVecEnv) else None
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        where = np.zeros(len(observation), dtype=bool) if mirror is None else mirror.second_half(observation)
+        shown = observation if mirror is None else mirror.shown(observation, where)
+        action, _ = model.predict(env.normalize_obs(shown), deterministic=True)
+        return action if mirror is None else mirror.acted(action, where)
+
+    return act
 
 
 def make_model(cfg: Config, env: VecNormalize) -> StagePPO | StageSAC:

@@ -22,7 +22,7 @@ from dinorl.evaluation.evaluator import Evaluator
 from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import entropy_schedule, ramp_weight
+from dinorl.training.algorithms import deterministic, entropy_schedule, ramp_weight
 from dinorl.training.faults import FaultFolder
 from dinorl.training.gate import MIN_EPISODES, Gate
 from dinorl.training.interrupt import Interruption
@@ -217,10 +217,6 @@ class StageCallback(BaseCallback):
         )
         self._reported = now
 
-    def _policy(self, observation: np.ndarray) -> np.ndarray:
-        action, _ = self.model.predict(self.env.normalize_obs(observation), deterministic=True)
-        return action
-
     def _maybe_evaluate(self) -> None:
         if self.num_timesteps >= self._next_evaluation:
             while self._next_evaluation <= self.num_timesteps:
@@ -231,7 +227,7 @@ class StageCallback(BaseCallback):
         if not self.null:
             self._evaluate_null()
         begun = time.perf_counter()
-        metrics = self.evaluator.run(self._policy)
+        metrics = self.evaluator.run(deterministic(self.model, self.env))  # type: ignore[arg-type]
         self.evaluation_seconds += time.perf_counter() - begun
         self._evaluated_at = self.num_timesteps
         self.passed = self.gate.update(metrics) or self.passed

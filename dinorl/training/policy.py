@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Policy
 from dinorl.training import bundle
-from dinorl.training.algorithms import make_model, normalised
+from dinorl.training.algorithms import deterministic, make_model, wrapped
 
 
 def load_player(source: Path) -> Policy:
@@ -22,13 +20,8 @@ def load_player(source: Path) -> Policy:
         ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps),
         sac=replace(cfg.sac, buffer_size=1),
     )
-    env = normalised(small, DinoVecEnv(small))
+    env = wrapped(small, DinoVecEnv(small))
     env.training = False
     model = make_model(small, env)
     bundle.load_policy(source, model, env)
-
-    def act(observation: np.ndarray) -> np.ndarray:
-        action, _ = model.predict(env.normalize_obs(observation), deterministic=True)
-        return action
-
-    return act
+    return deterministic(model, env)

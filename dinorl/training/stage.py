@@ -15,7 +15,7 @@ from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import make_model, normalised, replay_ratio
+from dinorl.training.algorithms import make_model, replay_ratio, wrapped
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
@@ -62,7 +62,7 @@ def run_stage(
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
-    env = normalised(cfg, raw)
+    env = wrapped(cfg, raw)
     model = make_model(cfg, env)
     env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave the animals cfg.seed, cfg.seed + 1, …
     model.set_logger(Logger(folder=None, output_formats=[TrackerOutput(tracker)]))
