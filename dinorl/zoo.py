@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dinorl.config import ConfigError
+from omegaconf import OmegaConf
+
+from dinorl.config import ConfigError, conf_dir
 from dinorl.training.untrusted import read_json
 
 CARD = "card.json"
@@ -71,8 +73,16 @@ def add(run: Path) -> Path:
     folder.mkdir(parents=True)
     for name in kept:
         shutil.copy(source / name, folder / name)
+    OmegaConf.save(_without_places(OmegaConf.load(source / bundle.CONFIG)), folder / bundle.CONFIG)
     (folder / CARD).write_text(json.dumps(written, indent=1) + "\n")
     return folder
+
+
+def _without_places(config: Any) -> Any:
+    """Return a config without what is true on the machine that trained it alone: folders, the store, the sweep."""
+    return OmegaConf.merge(
+        config, {"warm_start": None, "tracking": OmegaConf.load(conf_dir() / "base" / "tracking.yaml")}
+    )
 
 
 def table() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
     assert zoo.main(["list"]) == 0
     listed = capsys.readouterr().out
     assert "trex/bite" in listed and "%" in listed
+
+
+def test_a_zoo_bundle_says_nothing_of_the_machine_it_was_trained_on(
+    stage_run: Path, empty_zoo: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(stage_run, tmp_path / "run"))
+    config = run / "bundle" / "best" / "config.yaml"
+    text = config.read_text()
+    assert "warm_start: null" in text and "parent: null" in text
+    config.write_text(text.replace("warm_start: null", "warm_start: /home/me/1").replace("parent: null", "parent: /me"))
+    zoo.main(["add", str(run)])
+    assert "/me" not in (resolve("trex/bite") / "config.yaml").read_text()
 
 
 def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(

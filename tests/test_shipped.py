@@ -1,0 +1,82 @@
+"""What is said of the policies that come with dinorl, measured anew on seeds that nothing else here uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from dinorl import zoo
+from dinorl.evaluation.evaluator import Evaluator
+from dinorl.training import bundle, locate
+from dinorl.training.policy import load_player
+
+EPISODES, SEED = 64, 700_000
+SHIPPED = locate.zoo()
+MOVING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "locomotion")
+ACTING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "behavior")
+LEFT, RIGHT = "env.first_target_bearing_range=[1.57,1.57]", "env.first_target_bearing_range=[-1.57,-1.57]"
+
+
+def evaluate(name: str, *overrides: str) -> dict[str, float]:
+    source = SHIPPED[name]
+    return Evaluator(bundle.load_config(source, overrides), EPISODES, SEED).run(load_player(source))
+
+
+def lower(rate: float) -> float:
+    """The lower end of the 99 % interval of a rate that was found in so many episodes."""
+    return float(binomtest(round(rate * EPISODES), EPISODES).proportion_ci(0.99).low)
+
+
+def test_every_animal_comes_with_its_three_stages() -> None:
+    assert sorted(SHIPPED) == [
+        "brachiosaurus/balance", "brachiosaurus/food_reach", "brachiosaurus/locomotion",
+        "trex/balance", "trex/bite", "trex/locomotion",
+        "velociraptor/balance", "velociraptor/locomotion", "velociraptor/strike",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_says_what_was_measured_of_todays_animal(name: str) -> None:
+    folder, about = SHIPPED[name], zoo.card(SHIPPED[name])
+    assert zoo.outdated(folder) is None
+    assert about["evaluation"]["episodes"] == 200 and {"zero", "random"} == set(about["evaluation"]["null"])
+    assert about["gate"] == "passed" and about["git_sha"] and about["stage_seconds"] > 0
+    assert sum(path.stat().st_size for path in folder.iterdir()) < zoo.LARGEST
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_the_event_comes_as_surely_with_the_target_to_the_side(name: str) -> None:
+    ahead = evaluate(name, "env.first_target_bearing_range=[0,0]")["success_rate"]
+    for side in (LEFT, RIGHT):
+        assert evaluate(name, side)["success_rate"] >= lower(ahead), side
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_an_animal_runs_as_surely_with_the_target_to_the_side(name: str) -> None:
+    wanted = bundle.load_config(SHIPPED[name]).curriculum.min_avg_forward_vel
+    assert wanted is not None
+    short = "env.max_episode_steps=500"
+    upright = 1.0 - evaluate(name, short, "env.first_target_bearing_range=[0,0]")["fall_rate"]
+    for side in (LEFT, RIGHT):
+        found = evaluate(name, short, side)
+        assert found["forward_speed_mean_mps"] >= wanted and 1.0 - found["fall_rate"] >= lower(upright), side
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_an_animal_runs_alike_wherever_it_faces_at_first(name: str) -> None:
+    """Over five seconds the headings, which are drawn from the whole circle, have nothing to do with the speed."""
+    source = SHIPPED[name]
+    policy, batch = load_player(source), Evaluator(bundle.load_config(source), 4 * EPISODES).batch
+    batch.seed(SEED)
+    observation = batch.reset()
+    quarter = np.floor((2.0 * np.arctan2(batch.sim.qpos[:, 6], batch.sim.qpos[:, 3]) % (2 * np.pi)) / (np.pi / 2))
+    speed = np.zeros(batch.n)
+    steps = 250
+    for _ in range(steps):
+        observation = batch.step(policy(observation)).observation
+        speed += batch.signals.velocity_h[:, 0] / steps
+    for k in range(4):
+        group = speed[quarter == k]
+        error = np.sqrt(group.var() / group.size + speed.var() / speed.size)
+        assert abs(group.mean() - speed.mean()) < 4.0 * error, (k, group.mean(), speed.mean())
