@@ -35,6 +35,7 @@ class Result:
     index: int
     algo: str
     seed: int
+    threads: int  # 0: every core
     status: dict[str, Any]  # of status.json
     evaluation: dict[str, Any]  # of dinorl.evaluate
 
@@ -78,7 +79,14 @@ def _result(folder: Path, status: dict[str, Any]) -> Result:
     cfg = bundle.load_config(source)
     stage = cfg.species.event.name.replace("_", " ") if cfg.stage.name == "behavior" else cfg.stage.name
     return Result(
-        cfg.species.title, stage, cfg.stage.index, cfg.algo.name, cfg.seed, status, json.loads(measured.read_text())
+        cfg.species.title,
+        stage,
+        cfg.stage.index,
+        cfg.algo.name,
+        cfg.seed,
+        cfg.sim.threads,
+        status,
+        json.loads(measured.read_text()),
     )
 
 
@@ -109,7 +117,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
         key[2].upper(),
         f"{passed} of {len(group)} ({', '.join(str(result.seed) for result in group)})",
         f"{statistics.fmean(result.status['timesteps'] for result in group) / 1e6:.2f} M",
-        f"{statistics.fmean(result.status['seconds'] for result in group) / 60.0:.1f}",
+        _minutes(group),
         f"{mean('return_mean'):.0f}",
         f"{mean('fall_rate'):.1%}",
         f"{mean('forward_speed_mean_mps'):.2f}" if moves else "",
@@ -121,6 +129,13 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
         " or ".join(sorted({result.evaluation["gait"]["name"] for result in group})) if moves else "",
         *nulls,
     )
+
+
+def _minutes(group: Sequence[Result]) -> str:
+    """Return the mean wall minutes of the runs that had every core; where there are none, of the others, and say so."""
+    whole = [result for result in group if result.threads == 0]
+    minutes = statistics.fmean(result.status["seconds"] for result in whole or group) / 60.0
+    return f"{minutes:.1f}" if whole else f"{minutes:.1f} ({max(result.threads for result in group)} thread)"
 
 
 def _dig(tree: Any, path: Sequence[str]) -> float:

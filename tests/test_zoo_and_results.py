@@ -84,7 +84,7 @@ def measured(**changes: Any) -> dict[str, Any]:
 
 def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds() -> None:
     first = results.Result(
-        "T. rex", "locomotion", 2, "ppo", 0, {"gate": "passed", "timesteps": 2_000_000, "seconds": 120.0}, measured()
+        "T. rex", "locomotion", 2, "ppo", 0, 0, {"gate": "passed", "timesteps": 2_000_000, "seconds": 120.0}, measured()
     )
     slower = measured(forward_speed_mean_mps=3.8, gait={"stride_hz": 2.1, "alternation": 0.9, "name": "skip"})
     second = replace(
@@ -98,6 +98,8 @@ def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds(
     assert moved == ("T. rex", "locomotion", "PPO", "1 of 2 (0, 1)", "2.50 M", "3.0", "1500", "1.0%", "4.00", "", "2.0",
                      "0.94", "run or skip", "0.0 m/s", "0.0 m/s")  # fmt: skip
     assert bitten[9] == "96.0% (93.0%)" and bitten[-2:] == ("0% success", "0% success")
+    beside = replace(second, threads=1)  # one thread, as beside other jobs: its time says nothing of two cores
+    assert results.rows([first, beside])[0][5] == "2.0" and results.rows([beside])[0][5] == "4.0 (1 thread)"
     balance = results.rows([replace(first, stage="balance", index=1)])[0]
     assert balance[-2:] == ("60% falls", "100% falls") and balance[8] == ""
 
