@@ -150,8 +150,25 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table)])
 
 
-def rewrite(readme: Path, table: str) -> None:
-    """Put a table between the two markers of a README.
+def merged(table: str, measured: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the rows of an earlier table with those that were measured now in place of their own.
+
+    Args:
+        table: Markdown; of another :data:`HEADER` nothing is kept.
+        measured: rows; animal, stage and algorithm say which is which.
+    """
+    lines = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.strip().splitlines()]
+    kept = lines[2:] if lines and lines[0] == HEADER else []
+    found = {row[:3]: row for row in (*kept, *measured)}
+    order = {"balance": 0, "locomotion": 1}  # and then what the species calls its third stage
+    return sorted(found.values(), key=lambda row: (row[0], order.get(row[1], 2), row[2]))
+
+
+def rewrite(readme: Path, measured: Sequence[tuple[str, ...]]) -> str:
+    """Put measured rows into the table between the two markers of a README; rows of what was not measured stay.
+
+    Returns:
+        The table.
 
     Raises:
         ConfigError: it has no markers.
@@ -160,7 +177,10 @@ def rewrite(readme: Path, table: str) -> None:
     if BEGIN not in text or END not in text:
         raise ConfigError(f"{readme}: expected the lines {BEGIN} and {END}, between which the table goes")
     head, rest = text.split(BEGIN, 1)
-    readme.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}")
+    before, tail = rest.split(END, 1)
+    table = markdown(merged(before, measured))
+    readme.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}")
+    return table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,8 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = collect(chosen.sweep, chosen.uri)
         if not found:
             raise ConfigError("found no finished run: train first, for example with make results SPECIES=trex SEED=0")
-        table = markdown(rows(found))
-        rewrite(chosen.readme, table)
+        table = rewrite(chosen.readme, rows(found))
     except (ConfigError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -107,10 +107,22 @@ def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds(
 def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
-    results.rewrite(readme, results.markdown([("a",) * len(results.HEADER)]))
+    row = ("a",) * len(results.HEADER)
+    results.rewrite(readme, [row])
     text = readme.read_text()
     assert text.startswith(f"before\n{results.BEGIN}\n| animal |") and text.endswith(f"a |\n{results.END}\nafter\n")
     assert "old" not in text
     readme.write_text("nothing")
     with pytest.raises(ConfigError, match="expected the lines"):
-        results.rewrite(readme, "")
+        results.rewrite(readme, [])
+
+
+def test_rows_of_what_was_not_measured_now_stay_in_the_table() -> None:
+    def row(*names: str, value: str) -> tuple[str, ...]:
+        return (*names, *(value,) * (len(results.HEADER) - 3))
+
+    bite, run, other = ("T. rex", "bite", "PPO"), ("T. rex", "locomotion", "PPO"), ("Brachiosaurus", "balance", "SAC")
+    before = results.markdown([row(*run, value="1"), row(*bite, value="1")])
+    after = results.merged(before, [row(*other, value="2"), row(*bite, value="2")])
+    assert after == [row(*other, value="2"), row(*run, value="1"), row(*bite, value="2")]
+    assert results.merged("| other | table |\n|---|---|\n| x | y |", [row(*bite, value="2")]) == after[2:]
