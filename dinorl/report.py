@@ -61,10 +61,9 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     console().print(table)
     failed = [job for job in plan.jobs if states[job.key]["status"] in ("FAILED", "NOT RUN")]
     for job in failed:
-        say(
-            f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}; "
-            f"log: {folder / job.folder / 'train.log'}"
-        )
+        log = folder / job.folder / "train.log"
+        where = f"; log: {log}" if log.exists() else ""
+        say(f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}{where}")
     for job in plan.jobs:
         if states[job.key].get("gate") in ("advanced_on_budget", "stopped_on_budget"):
             say(f"NOT PASSED: {job.folder}: the budget ended before the gate was passed ({states[job.key]['gate']})")
