@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,6 +205,23 @@ def test_a_harder_push_is_faster_by_its_scale() -> None:
         batch._push()
         gained.append(np.hypot(*batch.sim.qvel[:, :2].T))
     np.testing.assert_allclose(gained[1] / gained[0], 2.0)
+
+
+def test_training_can_have_shorter_episodes_than_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: dict[int, set[int]] = {}
+    step = BatchEnv.step
+
+    def spy(self: BatchEnv, *args: Any, **kwargs: Any) -> Any:
+        taken = step(self, *args, **kwargs)
+        ended.setdefault(self.n, set()).update(taken.episodes.lengths[taken.episodes.truncated])
+        return taken
+
+    monkeypatch.setattr(BatchEnv, "step", spy)
+    cfg = small("stage=balance", "curriculum.episode_scale=0.25", "env.max_episode_steps=40", "env.push_speed=0")
+    run_stage(cfg, tmp_path, NullTracker())
+    assert max(ended[cfg.sim.n_envs]) == 10 and ended[cfg.eval.episodes] == {40}
 
 
 def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:

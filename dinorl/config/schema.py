@@ -171,6 +171,7 @@ class CurriculumConfig:
     warmup_ent_coef: float | None
     handover_log_std: float | None
     push_scale: float
+    episode_scale: float
     ramp_timesteps: int
     ramp_start_value: float | None
 

@@ -77,6 +77,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "curriculum.warmup_clip_range": (_POSITIVE, 0.02),
     "curriculum.warmup_ent_coef": (_NON_NEGATIVE, 0.02),
     "curriculum.push_scale": (_NON_NEGATIVE, 1.5),
+    "curriculum.episode_scale": (_SHARE_ABOVE_0, 0.5),
     "curriculum.ramp_timesteps": (_NON_NEGATIVE, 500000),
     "sim.n_envs": (_ONE_OR_MORE, 64),
     "sim.threads": (_NON_NEGATIVE, 0),

@@ -76,6 +76,7 @@ class BatchEnv:
 
     Attributes:
         push_scale: pushes are this many times as fast as ``env.push_speed``.
+        max_episode_steps: control steps, then truncated; ``env.max_episode_steps`` unless someone sets another.
         diverged: simulations that broke down and were reset alone, so far.
         faults: the first of those since someone last emptied the list.
     """
@@ -88,6 +89,7 @@ class BatchEnv:
         self.sim = Simulation(self.animal, self.n, cfg.sim.frame_skip, cfg.sim.threads)
         self.stagger = stagger
         self.push_scale = 1.0
+        self.max_episode_steps = cfg.env.max_episode_steps
         nu = self.animal.model.nu
         layout = self.animal.layout
         self.pieces = pieces(nu, len(layout.foot_touch), len(layout.effector_pos))
@@ -169,7 +171,7 @@ class BatchEnv:
         self.memory = remember(body, self.memory, s)
 
         terminated = fell | diverged | (success & task.ends_with_event)
-        truncated = (self.memory.steps >= self.cfg.env.max_episode_steps) & ~terminated
+        truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
         observation = observe(s)
         done = np.flatnonzero(terminated | truncated)
         episodes = Episodes(
@@ -212,7 +214,7 @@ class BatchEnv:
         fresh = fresh_memory(self.task.body, sim.sensors[ids], joints, u[:, -1])
         if self.stagger and first.any():
             cut = uniform(self.seeds[ids], self.episode[ids], _STAGGER, 1)[:, 0]
-            fresh = replace(fresh, steps=np.where(first, (cut * env.max_episode_steps).astype(np.int64), 0))
+            fresh = replace(fresh, steps=np.where(first, (cut * self.max_episode_steps).astype(np.int64), 0))
         for name, value in vars(fresh).items():
             getattr(self.memory, name)[ids] = value
         self.returns[ids] = 0.0

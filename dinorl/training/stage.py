@@ -62,6 +62,7 @@ def run_stage(
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
+    raw.batch.max_episode_steps = max(1, round(cfg.curriculum.episode_scale * cfg.env.max_episode_steps))
     env = wrapped(cfg, raw)
     model = make_model(cfg, env)
     env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave the animals cfg.seed, cfg.seed + 1, …
