@@ -85,7 +85,8 @@ def check_options(overrides: Sequence[str]) -> None:
         return  # Hydra says so itself
     for override in parsed:
         key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
-        if key in GROUPS and value is not None and not isinstance(value, str | list | QuotedString):
+        words = value if isinstance(value, list) else [] if value is None else [value]
+        if key in GROUPS and not all(isinstance(word, str | QuotedString) for word in words):
             raise unknown_option(key, override.get_value_element_as_str(), groups(key))
 
 
