@@ -85,6 +85,8 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
 @example(["env.lateral_penalty_weight=interval(0,1)"])
 @example(["+balance.sxecies.mjcf=0,1"])
 @example(["behavior.experiment=[2,1]"])
+@example(["species=null"])
+@example(["~experiment"])
 @example(["sweep.name=../../elsewhere"])
 def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

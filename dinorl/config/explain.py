@@ -84,9 +84,11 @@ def check_options(overrides: Sequence[str]) -> None:
     except OverrideParseException:
         return  # Hydra says so itself
     for override in parsed:
-        key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
-        words = value if isinstance(value, list) else [] if value is None else [value]
-        if key in GROUPS and not all(isinstance(word, str | QuotedString) for word in words):
+        key = override.key_or_group
+        if key not in GROUPS or override.is_delete() or override.is_sweep_override():
+            continue
+        value = override.value()
+        if not all(isinstance(word, str | QuotedString) for word in (value if isinstance(value, list) else [value])):
             raise unknown_option(key, override.get_value_element_as_str(), groups(key))
 
 
