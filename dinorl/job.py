@@ -68,10 +68,13 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         tracker.start()
         with Interruption() as interruption:
             result = run_stage(config, folder, tracker, interruption)
-        outcome = {"status": "DONE", **asdict(result)}
+            outcome = {"status": "DONE", **asdict(result)}
+        if interruption.signum:  # it came when the stage was at its end: that is kept, and what follows is not begun
+            raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
-        outcome = {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
+        if outcome["status"] != "DONE":
+            outcome = {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
     except Exception as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC

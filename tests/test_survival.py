@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from dinorl.tracking import store
 
@@ -92,6 +93,26 @@ def test_a_second_ctrl_c_ends_at_once_and_the_same_command_goes_on(tmp_path: Pat
     assert json.loads((run / "status.json").read_text())["status"] == "INTERRUPTED"
     again = start(tmp_path)
     assert "goes on from" in again.communicate(timeout=120.0)[0] and again.returncode == 0
+
+
+def test_a_signal_that_comes_at_a_stages_end_keeps_it_and_begins_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came while the film was made, when nothing asks for it any more, and the next stage began all the same."""
+    from dinorl import job
+    from dinorl.config import compose, to_container
+    from dinorl.training import stage
+
+    def killed_at_the_end(*_: object) -> stage.StageResult:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stage.StageResult("passed", 1, 1.0, tmp_path)
+
+    monkeypatch.setattr(stage, "run_stage", killed_at_the_end)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
+    with pytest.raises(KeyboardInterrupt):
+        job.run(OmegaConf.create(to_container(compose(["species=trex", "stage=balance"]))))
+    assert json.loads((tmp_path / "status.json").read_text())["status"] == "DONE"
 
 
 def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
