@@ -30,7 +30,8 @@ def test_a_full_disk_costs_nothing_that_was_written(disk: Path, tmp_path: Path) 
         return subprocess.run(
             [sys.executable, "-m", "dinorl", "species=trex", "stage=balance", "experiment=debug", "sweep.name=s",
              "curriculum.timesteps=4096", "eval.every=256", "eval.keep=50", "eval.video_seconds=0",
-             "ppo.policy_kwargs.net_arch=[256,256]", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"],
+             "ppo.policy_kwargs.net_arch=[256,256]", "curriculum.min_avg_reward=1e9",
+             f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"],
             cwd=disk, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 

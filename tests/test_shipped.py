@@ -11,7 +11,7 @@ from dinorl.evaluation.evaluator import Evaluator
 from dinorl.training import bundle, locate
 from dinorl.training.policy import load_player
 
-EPISODES, SEED = 64, 700_000
+EPISODES, SEED = 32, 700_000
 SHIPPED = locate.zoo()
 MOVING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "locomotion")
 ACTING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "behavior")

@@ -35,7 +35,7 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def wait_for_bundles(run: Path, steps: int) -> None:
-    end = time.monotonic() + 120.0
+    end = time.monotonic() + 240.0
     while time.monotonic() < end:
         if any(path.name.isdigit() and int(path.name) >= steps for path in run.glob("bundle/*")):
             return
