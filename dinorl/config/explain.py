@@ -85,9 +85,11 @@ def check_options(overrides: Sequence[str]) -> None:
         return  # Hydra says so itself
     for override in parsed:
         key = override.key_or_group
-        if key not in GROUPS or override.is_delete() or override.is_sweep_override():
+        if key not in GROUPS or override.is_sweep_override():
             continue
         value = override.value()
+        if override.is_delete() and value is None:  # ~experiment
+            continue
         if not all(isinstance(word, str | QuotedString) for word in (value if isinstance(value, list) else [value])):
             raise unknown_option(key, override.get_value_element_as_str(), groups(key))
 
