@@ -92,6 +92,7 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
 @example(["~experiment"])
 @example(["~species=0"])
 @example(["sweep.name=../../elsewhere"])
+@example(["+currriculum.max_fall_rate=int(1.5)", "~currriculum.max_fall_rate=int(1.5)"])
 def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         status, said = run(Path(folder), ["plan_only=true", *typed])

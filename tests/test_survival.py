@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dinorl", *COMMAND, *more],
         cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent / "data")},  # ending.py
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -130,3 +132,48 @@ def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, m
         steps = [point.step for point in history]
         assert len(steps) >= 8 and steps == sorted(set(steps))  # none missing, none twice
     assert "goes on from" in (folders[1] / "train.log").read_text()
+
+
+SIDE_BY_SIDE = ("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+hydra.callbacks.e._target_=ending.Ending")
+
+
+def test_a_job_that_always_ends_its_process_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    always = ("+hydra.callbacks.e.how=exit", "+hydra.callbacks.e.times=99")
+    said, _ = (sweep := start(tmp_path, *SIDE_BY_SIDE, *always)).communicate(timeout=200)
+    good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
+    assert sweep.returncode == 1 and "Traceback" not in said, said
+    assert json.loads((good / "status.json").read_text())["status"] == "DONE"
+    status = json.loads((bad / "status.json").read_text())
+    assert status["status"] == "FAILED" and "EXIT(7)" in status["error"]
+    words = " ".join(said.split())
+    assert "FAILED: trex-ppo-s1/1-balance" in words and "EXIT(7)" in words
+    assert str(bad / "train.log") in said.replace("\n", "")
+    assert len(list(bad.glob("ended-*"))) == 2, "sweep.retries=1: tried twice"
+    assert "goes on from" in (bad / "train.log").read_text()
+
+    said, _ = (again := start(tmp_path, "seed=0,1")).communicate(timeout=200)
+    assert again.returncode == 0 and "1 done before: 1 to train" in " ".join(said.split()), said
+    assert json.loads((bad / "status.json").read_text())["status"] == "DONE"
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A memory control group of 300 MB, which the kernel keeps to by killing."""
+    group = Path("/sys/fs/cgroup/memory/dinorl-test")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(300 << 20))
+    except OSError as error:
+        pytest.skip(f"no memory control group can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_a_job_that_the_kernel_kills_for_its_memory_goes_on_from_its_bundle(tmp_path: Path, little_memory: Path) -> None:
+    once = ("+hydra.callbacks.e.how=memory", "+hydra.callbacks.e.times=1", f"+hydra.callbacks.e.cgroup={little_memory}")
+    said, _ = (sweep := start(tmp_path, *SIDE_BY_SIDE, *once)).communicate(timeout=200)
+    assert sweep.returncode == 0 and "SIGKILL" in said, said
+    for seed in (0, 1):
+        run = tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance"
+        assert json.loads((run / "status.json").read_text())["status"] == "DONE"
+    assert (run / "ended-0").exists() and "goes on from" in (run / "train.log").read_text()

@@ -74,10 +74,10 @@ def _broken_file(error: yaml.YAMLError) -> ConfigError:
 
 
 def check_options(overrides: Sequence[str]) -> None:
-    """Refuse options of config groups that are no words: Hydra has no message for those.
+    """Refuse what Hydra has no message for: options of config groups that are no words, keys of nodes that are none.
 
     Raises:
-        ConfigError: an override chooses such an option.
+        ConfigError: an override chooses such an option, or such a key.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -85,6 +85,9 @@ def check_options(overrides: Sequence[str]) -> None:
         return  # Hydra says so itself
     for override in parsed:
         key = override.key_or_group
+        head, _, rest = key.partition(".")
+        if rest and head not in (*_heads(), *SCOPES, *FOREIGN):  # +nod.key ~nod.key would leave a node without a key
+            raise explain_key(key, overrides)
         if key not in GROUPS or override.is_sweep_override():
             continue
         value = override.value()
@@ -94,18 +97,22 @@ def check_options(overrides: Sequence[str]) -> None:
             raise unknown_option(key, override.get_value_element_as_str(), groups(key))
 
 
+def _heads() -> set[str]:
+    """Return the nodes that a key can be in."""
+    return {key.partition(".")[0] for key in known_keys()} | {"hydra", "sweep"}
+
+
 def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
     """Return the error of a key that the composed config does not have."""
     head, _, rest = key.partition(".")
     if head in FOREIGN:
         return ConfigError(f"{key}: dinorl has no JAX backend; recipes keep {head}.* for the record only. Remove it")
-    if rest and head not in {k.partition(".")[0] for k in known_keys()} | {"hydra", "sweep"}:
-        if head.isdigit():
-            return ConfigError(
-                f"{key}: there is no stage {head}; "
-                f"expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
-                f"Type {nearest(head, SCOPES)[0] if nearest(head, SCOPES) else '3'}.{rest}=…"
-            )
+    if rest and head.isdigit():
+        return ConfigError(
+            f"{key}: there is no stage {head}; "
+            f"expected {', '.join(f'{i} ({s})' for i, s in enumerate(STAGES, 1))}. "
+            f"Type {nearest(head, SCOPES)[0] if nearest(head, SCOPES) else '3'}.{rest}=…"
+        )
     if head == "hydra":
         return ConfigError(
             f"{key}: Hydra's own config has no such key as composed here (python -m dinorl --cfg hydra shows it). "
