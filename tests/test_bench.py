@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
 
 import dinorl.bench as bench
-from dinorl._bench.environment import Limit
+from dinorl._bench.environment import Limit, record
 from dinorl._bench.plain_env import PlainEnv
 from dinorl._bench.training import TrainingContender, training_contenders
 from dinorl.config import Config, compose
@@ -96,12 +97,31 @@ def test_plain_environment_resets_alike_from_the_same_seed() -> None:
 
 
 def test_limit_counts_control_steps_of_all_threads() -> None:
-    cfg = compose(["species=trex", "stage=balance", "sim.threads=2"])
-    limit = Limit(cfg, episode=10**9)
+    limit = Limit(compose(["species=trex", "stage=balance", "sim.threads=2"]))
     assert limit.run(0.1) > 0.0
-    simulated = sum(data.time for data in limit._data) / (cfg.sim.timestep * cfg.sim.frame_skip)
-    assert all(data.time > 0.0 for data in limit._data) and len(limit._data) == 2
-    assert limit.steps == pytest.approx(simulated)
+    assert len(limit._data) == 2 and all(data.time > 0.0 for data in limit._data)
+    episodes = [[len(motion.commands) for motion in motions] for motions in limit._motions]
+    whole = [{0, *np.cumsum(lengths * 20).tolist()} for lengths in episodes]
+    assert any(limit.steps - done in whole[1] for done in whole[0]), "threads do whole episodes"
+
+
+def test_limit_steps_the_physics_that_the_batch_steps() -> None:
+    cfg = compose(["species=trex", "stage=locomotion"])
+    motion = record(cfg, steps=200, n=2)[0]
+    batch = BatchEnv(cfg, 2)
+    batch.seed(0)
+    batch.reset()
+    rng = np.random.default_rng(0)
+    ended = False
+    while not ended:
+        ended = bool(batch.step(rng.uniform(-1.0, 1.0, (2, batch.animal.model.nu)), autoreset=False).episodes.ids.size)
+    model = batch.animal.model
+    data = mujoco.MjData(model)
+    mujoco.mj_setState(model, data, motion.state, mujoco.mjtState.mjSTATE_INTEGRATION.value)
+    for command in motion.commands:
+        data.ctrl[:] = command
+        mujoco.mj_step(model, data, nstep=cfg.sim.frame_skip)
+    assert np.array_equal(data.qpos, batch.sim.qpos[0]) or np.array_equal(data.qpos, batch.sim.qpos[1])
 
 
 def test_reference_is_the_setting_that_others_train_with() -> None:

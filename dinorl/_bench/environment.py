@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -14,14 +16,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from dinorl._bench.plain_env import PlainEnv, control
 from dinorl.config import Config
+from dinorl.envs.batch import BatchEnv
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.sim.model import Animal
 
 PLAIN_ENVIRONMENTS = 4
 # So many random actions, uniform in [-1, 1], are drawn beforehand and played round and round.
 ACTIONS = 64
-# Control steps between two looks at the clock
-CLOCK_EVERY = 16
 
 
 class Contender(Protocol):
@@ -65,55 +66,74 @@ class VecEnvContender:
         self._env.close()
 
 
-class Limit:
-    """Plain ``mj_step`` loops, a thread and an ``MjData`` each, with random controls; no observation, no reward.
+@dataclass(frozen=True)
+class Motion:
+    """An episode of one animal of the batch."""
 
-    Args:
-        cfg: the composed config, for the model and the number of threads.
-        episode: control steps after which each loop starts over from the home pose, the mean length of the batch's
-            episodes. Without it the animals would lie on the ground, which costs other physics than falling does.
+    state: np.ndarray  # MuJoCo's integration state at its beginning
+    commands: np.ndarray  # (steps, actuators) what the servos were told, rad
+
+
+def record(cfg: Config, steps: int = 20_000, n: int = 32) -> list[Motion]:
+    """Return the episodes of ``n`` animals of the batch that act at random, ``steps`` control steps of all together."""
+    env = BatchEnv(cfg, n)
+    env.seed(0)
+    env.reset()
+    rng = np.random.default_rng(0)
+    began, motions = list(env.sim.state()["physics"]), list[Motion]()
+    told: list[list[np.ndarray]] = [[] for _ in range(n)]
+    for _ in range(max(1, steps // n)):
+        done = env.step(rng.uniform(-1.0, 1.0, (n, *env.action_space.shape))).episodes.ids
+        commands = control(env.animal, env.signals.action)
+        for i in range(n):
+            told[i].append(commands[i])
+        if done.size:
+            now = env.sim.state()["physics"]
+        for i in done:
+            motions.append(Motion(began[i], np.stack(told[i])))
+            began[i], told[i] = now[i], []
+    return motions + [Motion(began[i], np.stack(told[i])) for i in range(n) if told[i]]
+
+
+class Limit:
+    """Plain ``mj_step`` loops, a thread and an ``MjData`` each: no observation, no reward.
+
+    They step what the batch steps, its own episodes recorded: animals that lie, shake or stand cost different physics.
 
     Attributes:
         steps: control steps done so far, all threads together.
     """
 
-    def __init__(self, cfg: Config, episode: int) -> None:
-        animal = Animal(cfg.species, cfg.sim)
-        self._model, self._frame_skip, self._episode = animal.model, cfg.sim.frame_skip, episode
-        self._data = [mujoco.MjData(animal.model) for _ in range(cfg.sim.threads or os.cpu_count() or 1)]
-        actions = np.random.default_rng(0).uniform(-1.0, 1.0, (ACTIONS, animal.model.nu))
-        self._ctrl = np.stack([control(animal, action) for action in actions])
+    def __init__(self, cfg: Config) -> None:
+        self._model, self._frame_skip = Animal(cfg.species, cfg.sim).model, cfg.sim.frame_skip
+        self._data = [mujoco.MjData(self._model) for _ in range(cfg.sim.threads or os.cpu_count() or 1)]
+        motions = record(cfg)
+        self._motions = [motions[i :: len(self._data)] for i in range(len(self._data))]
         self.steps = 0
 
     def run(self, seconds: float) -> float:
         """Step for about so long and return control steps per second, all threads together."""
         begun = time.perf_counter()
         with ThreadPoolExecutor(len(self._data)) as pool:
-            steps = sum(pool.map(partial(self._loop, begun + seconds), self._data))
+            steps = sum(pool.map(partial(self._loop, begun + seconds), self._data, self._motions))
         elapsed = time.perf_counter() - begun
         self.steps += steps
         return steps / elapsed
 
-    def _loop(self, until: float, data: mujoco.MjData) -> int:
-        home, steps = self._model.key("home").id, 0
-        while steps % CLOCK_EVERY or time.perf_counter() < until:
-            if steps % self._episode == 0:
-                mujoco.mj_resetDataKeyframe(self._model, data, home)
-            data.ctrl[:] = self._ctrl[steps % ACTIONS]
-            mujoco.mj_step(self._model, data, nstep=self._frame_skip)
-            steps += 1
+    def _loop(self, until: float, data: mujoco.MjData, motions: list[Motion]) -> int:
+        steps = 0
+        for motion in itertools.cycle(motions):
+            if time.perf_counter() >= until:
+                return steps
+            mujoco.mj_setState(self._model, data, motion.state, mujoco.mjtState.mjSTATE_INTEGRATION.value)
+            for command in motion.commands:
+                data.ctrl[:] = command
+                mujoco.mj_step(self._model, data, nstep=self._frame_skip)
+            steps += len(motion.commands)
         return steps
 
     def close(self) -> None:
         """Nothing to free: the threads end with each run."""
-
-
-def mean_episode(cfg: Config) -> int:
-    """Return how many control steps an animal that acts at random lasts, on average."""
-    env = VecEnvContender(DinoVecEnv(cfg, 32))
-    while env.steps < 10_000 or not env.episodes:
-        env.run(0.1)
-    return max(1, round(env.steps / env.episodes))
 
 
 def environment_contenders(cfg: Config) -> dict[str, Contender]:
@@ -121,7 +141,7 @@ def environment_contenders(cfg: Config) -> dict[str, Contender]:
     make = partial(PlainEnv, cfg)
     return {
         "batch": VecEnvContender(DinoVecEnv(cfg)),
-        "limit": Limit(cfg, mean_episode(cfg)),
+        "limit": Limit(cfg),
         "dummy": VecEnvContender(DummyVecEnv([make] * PLAIN_ENVIRONMENTS)),
         "subproc": VecEnvContender(SubprocVecEnv([make] * PLAIN_ENVIRONMENTS)),
     }
