@@ -21,7 +21,7 @@ from dinorl.config import ConfigError
 EVALUATION = "evaluation.json"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
-    "animal", "stage", "algorithm", "seeds passed", "steps", "minutes", "return", "falls", "speed, m/s",
+    "animal", "stage", "algorithm", "seeds passed", "steps", "minutes", "return", "falls (at most)", "speed, m/s",
     "success (at least)", "strides/s", "alternation", "gait", "doing nothing", "at random",
 )  # fmt: skip
 
@@ -119,7 +119,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
         f"{statistics.fmean(result.status['timesteps'] for result in group) / 1e6:.2f} M",
         _minutes(group),
         f"{mean('return_mean'):.0f}",
-        f"{mean('fall_rate'):.1%}",
+        f"{mean('fall_rate'):.1%} ({1.0 - min(_dig(r.evaluation, ('full_episodes_lcb95',)) for r in group):.1%})",
         f"{mean('forward_speed_mean_mps'):.2f}" if moves else "",
         f"{mean('success_rate'):.1%} ({min(_dig(r.evaluation, ('success_lcb95',)) for r in group):.1%})"
         if acts
