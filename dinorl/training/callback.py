@@ -84,7 +84,7 @@ class StageCallback(BaseCallback):
         self.passed = False
         self._best_score = -np.inf
         self._next_evaluation = cfg.eval.every
-        self._evaluated_at = -1
+        self._evaluated_at = self._reported_at = -1  # environment steps
         self._entropy = entropy_schedule(cfg)
         self._begun, self._interruption = begun, interruption
         self._reported = self._trains_since = time.perf_counter()
@@ -148,8 +148,9 @@ class StageCallback(BaseCallback):
     # The rest is ours ------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Evaluate what training ended with, if that has not been done."""
-        self._report()
+        """Report and evaluate what training ended with, if that has not been done."""
+        if self._reported_at != self.num_timesteps:  # each metric once a step
+            self._report()
         if not self.passed and self._evaluated_at != self.num_timesteps:
             self._evaluate()
 
@@ -215,7 +216,7 @@ class StageCallback(BaseCallback):
             length=self._recent.get("rollout/ep_len_mean", float("nan")),
             gate=self.gate.state(),
         )
-        self._reported = now
+        self._reported, self._reported_at = now, self.num_timesteps
 
     def _maybe_evaluate(self) -> None:
         if self.num_timesteps >= self._next_evaluation:
