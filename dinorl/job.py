@@ -82,12 +82,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         outcome["error"] = _DISK_FULL.format(folder) if full else f"{type(error).__name__}: {error}"
         return outcome | {"folder": str(folder)}
     finally:
-        if tracker is not None:
-            tracker.close(outcome["status"], outcome.get("gate", "none"))
-            outcome["mlflow_run"] = tracker.run_id
-        write_status(folder, **outcome, started=started, wall_s=round(time.time() - begun, 2))
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+        try:
+            if tracker is not None:
+                tracker.close(outcome["status"], outcome.get("gate", "none"))
+        finally:  # closing waits for MLflow; a second Ctrl-C ends that, and what became of the stage is written still
+            if tracker is not None:
+                outcome["mlflow_run"] = tracker.run_id
+            write_status(folder, **outcome, started=started, wall_s=round(time.time() - begun, 2))
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 def _log_to(path: Path) -> logging.Handler:
