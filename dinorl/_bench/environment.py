@@ -121,10 +121,9 @@ class Limit:
         return steps / elapsed
 
     def _loop(self, until: float, data: mujoco.MjData, motions: list[Motion]) -> int:
-        steps = 0
-        for motion in itertools.cycle(motions):
-            if time.perf_counter() >= until:
-                return steps
+        steps, again = 0, itertools.cycle(motions)
+        while time.perf_counter() < until:
+            motion = next(again)
             mujoco.mj_setState(self._model, data, motion.state, mujoco.mjtState.mjSTATE_INTEGRATION.value)
             for command in motion.commands:
                 data.ctrl[:] = command
