@@ -240,6 +240,15 @@ def test_a_gate_that_doing_nothing_meets_proves_nothing(tmp_path: Path) -> None:
     assert any("zero" in line and "proves nothing" in line for line in tracker.said)
 
 
+def test_each_metric_is_told_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock's last report and the one at the stage's end fell on the same step."""
+    monkeypatch.setattr("dinorl.training.callback.REPORT_EVERY", 0.0)
+    tracker = Recorder()
+    run_stage(small("stage=balance", "curriculum.timesteps=512"), tmp_path, tracker)
+    told = [(key, step) for step, metrics in tracker.metrics for key in metrics]
+    assert ("time/steps_per_s", 512) in told and len(told) == len(set(told))
+
+
 def test_the_budget_can_stop_the_curriculum(tmp_path: Path) -> None:
     cfg = small("stage=balance", "curriculum.on_budget=stop", "curriculum.min_avg_episode_length=1000000")
     assert run_stage(cfg, tmp_path, NullTracker()).gate == "stopped_on_budget"
