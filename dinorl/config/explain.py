@@ -83,10 +83,11 @@ def check_options(overrides: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException:
         return  # Hydra says so itself
+    nodes = {key.partition(".")[0] for key in known_keys()} | {"hydra", "sweep", *SCOPES, *FOREIGN}
     for override in parsed:
         key = override.key_or_group
         head, _, rest = key.partition(".")
-        if rest and head not in (*_heads(), *SCOPES, *FOREIGN):  # +nod.key ~nod.key would leave a node without a key
+        if rest and head not in nodes:  # +nod.key ~nod.key would leave a node without a key
             raise explain_key(key, overrides)
         if key not in GROUPS or override.is_sweep_override():
             continue
@@ -95,11 +96,6 @@ def check_options(overrides: Sequence[str]) -> None:
             continue
         if not all(isinstance(word, str | QuotedString) for word in (value if isinstance(value, list) else [value])):
             raise unknown_option(key, override.get_value_element_as_str(), groups(key))
-
-
-def _heads() -> set[str]:
-    """Return the nodes that a key can be in."""
-    return {key.partition(".")[0] for key in known_keys()} | {"hydra", "sweep"}
 
 
 def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
