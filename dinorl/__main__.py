@@ -48,6 +48,9 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         print(f"dinorl: {explain(error, typed.overrides)}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a disk that is full or may not be written; what is done is kept
+        print(f"dinorl: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("dinorl: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dinorl.config import build
+from dinorl.lock import locked
 
 STATUS_FILE, LOG_FILE = "status.json", "train.log"
 log = logging.getLogger(__name__)
+# How long a job waits for another process to leave its folder, s.
+_PATIENCE = 10.0
 
 _DISK_FULL = (
     "the disk of {} is full; the bundles on it are whole. Make room and give the same command again: it goes on "
@@ -39,10 +44,18 @@ def read_status(folder: Path) -> dict[str, Any] | None:
 def write_status(folder: Path, **status: Any) -> dict[str, Any]:
     """Write ``status.json``, as a whole or not at all, and return its content."""
     folder.mkdir(parents=True, exist_ok=True)
-    building = folder / f".{STATUS_FILE}-{os.getpid()}"
-    building.write_text(json.dumps(status, indent=2, default=str))
-    os.replace(building, folder / STATUS_FILE)
+    write_json(folder / STATUS_FILE, status)
     return status
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file as a whole or not at all."""
+    building = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        building.write_text(json.dumps(content, indent=2, default=str))
+        os.replace(building, path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -50,17 +63,33 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         The content of ``status.json``: ``status`` is DONE, FAILED (with ``error``) or INTERRUPTED.
+
+    Raises:
+        RuntimeError: another process trains in the folder.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(folder, _PATIENCE))  # a worker may outlive the command that started it
+        except BlockingIOError as error:
+            pid = (read_status(folder) or {}).get("pid", "?")
+            raise RuntimeError(f"process {pid} trains in {folder} still; end it, or wait for it") from error
+        return _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     begun = time.time()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    write_status(folder, status="RUNNING", started=started, pid=os.getpid())
+    own = {"started": started, "pid": os.getpid()}
+    write_status(folder, status="RUNNING", **own)
     handler = _log_to(folder / LOG_FILE)
     tracker: Any = None
-    outcome: dict[str, Any] = {"status": "FAILED"}
+    outcome: dict[str, Any] = {"status": "FAILED", "gate": "none", "error": None}
     try:
         config = build(cfg)
         from dinorl.tracking import Tracker
+        from dinorl.training import resume
         from dinorl.training.interrupt import Interruption
         from dinorl.training.stage import run_stage
 
@@ -68,13 +97,17 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         tracker.start()
         with Interruption() as interruption:
             result = run_stage(config, folder, tracker, interruption)
-            outcome = {"status": "DONE", **asdict(result)}
+            # In this order: until the status says DONE the stage can be gone on with, whatever ends the process.
+            tracker.end("DONE", result.gate)
+            outcome = write_status(folder, **outcome | {"status": "DONE", **asdict(result)}, **own)
+            with contextlib.suppress(OSError):
+                resume.finish(folder)
         if interruption.signum:  # it came when the stage was at its end: that is kept, and what follows is not begun
             raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
         if outcome["status"] != "DONE":
-            outcome = {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
+            outcome |= {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
     except Exception as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
@@ -84,11 +117,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     finally:
         try:
             if tracker is not None:
-                tracker.close(outcome["status"], outcome.get("gate", "none"))
+                tracker.close(outcome["status"], outcome["gate"])
         finally:  # closing waits for MLflow; a second Ctrl-C ends that, and what became of the stage is written still
             if tracker is not None:
                 outcome["mlflow_run"] = tracker.run_id
-            write_status(folder, **outcome, started=started, wall_s=round(time.time() - begun, 2))
+            write_status(folder, **outcome | own, wall_s=round(time.time() - begun, 2))
             logging.getLogger().removeHandler(handler)
             handler.close()
 

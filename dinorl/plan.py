@@ -16,15 +16,20 @@ from dataclasses import dataclass, field
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from dinorl.config import STAGES, Config, ConfigError, to_container
+from dinorl.config import STAGES, Config, ConfigError, flatten
 from dinorl.config.explain import SCOPES, explain_key, groups
 from dinorl.config.messages import unknown_option
 
 # Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
 SWEEPER_KEYS = ("sweep",)
+# Keys that are one command's, not one stage's; and those that the sweeper itself gives each job.
+COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required")
+GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job"))
 # Keys by which a config group's option says what it is.
 CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
-NOT_TRAINED_ON = ("tracking", "warm_start", "resume", "plan_only")
+NOT_TRAINED_ON = (
+    "tracking", "warm_start", "resume", "plan_only", "eval.keep", "eval.video_seconds", "sim.threads",
+)  # fmt: skip
 _MAX_NAME = 120
 
 Composer = Callable[[list[str]], Config]
@@ -120,18 +125,27 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
                 if value not in STAGES:
                     raise unknown_option("stage", str(value), STAGES)
             stages = [stage for stage in STAGES if stage in values]
-        elif override.key_or_group in SWEEPER_KEYS or head in SWEEPER_KEYS:
-            continue
+        elif head in SWEEPER_KEYS:
+            if len(values) > 1:
+                raise ConfigError(
+                    f"{override.input_line}: is one thing for the whole command. Type {typed}={values[0]}"
+                )
         elif rest and head in SCOPES:
-            settings.append(Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
+            _set(settings, Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
         elif head.isdigit():
             raise explain_key(override.key_or_group, [])
         else:
-            settings.append(Setting(None, typed, values, typed))
+            _set(settings, Setting(None, typed, values, typed))
     for setting in settings:
         if setting.name in CHOSEN_WHOLE:
             group = setting.name.partition(".")[0]
             raise ConfigError(f"{setting.typed}: is said by conf/{group}/, which is chosen whole. Type {group}=…")
+        if setting.name in GIVEN_KEYS:
+            raise ConfigError(f"{setting.typed}: is given to each job by the sweeper. Remove it")
+        if setting.name in COMMAND_KEYS and (setting.scope is not None or len(setting.values) > 1):
+            raise ConfigError(
+                f"{setting.typed}: is one thing for the whole command. Type {setting.name}={setting.values[0]}"
+            )
         if setting.scope is not None and setting.name == "warm_start" and setting.scope != stages[0]:
             raise ConfigError(
                 f"{setting.typed}: stage {setting.scope} starts from the stage before it. "
@@ -143,6 +157,12 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
                 f"Remove it, or type stage={','.join(s for s in STAGES if s in (*stages, setting.scope))}"
             )
     return settings, stages
+
+
+def _set(settings: list[Setting], setting: Setting) -> None:
+    """Add a setting; of the same key the last one counts, as everywhere in Hydra, also if both are sweeps."""
+    settings[:] = [s for s in settings if (s.scope, s.key) != (setting.scope, setting.key)]
+    settings.append(setting)
 
 
 def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Composer) -> Plan:
@@ -245,13 +265,28 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def trained_on(config: Config) -> dict[str, object]:
-    """Return the part of a config that decides what a stage learns."""
-    return {key: value for key, value in to_container(config).items() if key not in NOT_TRAINED_ON}
+    """Return the part of a config that decides what a stage learns, ``{"ppo.gamma": …}``."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
+    }
+
+
+def identity(config: Config) -> str:
+    """Return a hash of what a stage is trained on, its ancestors included, by which an attempt at it is known again.
+
+    The sweeper gives it to each job. A config that was composed by itself knows no ancestor but ``warm_start``.
+    """
+    return config.tracking.job or _key(config, None)
 
 
 def _key(config: Config, parent: Job | None) -> str:
+    from dinorl.sim.model import mjcf_hash, mjcf_path  # brings mujoco, which a plan's grammar does not need
+
     start = parent.key if parent is not None else config.warm_start
-    text = json.dumps([trained_on(config), start], sort_keys=True)
+    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # that is refused later
+    text = json.dumps([trained_on(config), start, body], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -274,6 +309,36 @@ def check_fits(before: Config, after: Config, stage: str) -> None:
             )
 
 
+_TUNED = "SAC tunes its entropy coefficient itself"
+_OFF = ("null", "0", "0.0")  # to turn off what is off already is no mistake
+
+
+def _tuned_by_hand(config: Config) -> bool:
+    return config.algo.name == "ppo" or not isinstance(config.sac.ent_coef, str)
+
+
+# Keys that do something only beside others: what must hold for at least one stage, what is so if it does not, and what
+# to type then.
+NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
+    "sac.ent_coef_end": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
+    "curriculum.warmup_ent_coef": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
+    "curriculum.warmup_clip_range": (lambda c: c.algo.name == "ppo", "only PPO clips", "Type algo=ppo"),
+    "env.push_speed": (lambda c: c.env.push_interval > 0.0, "nobody is pushed", "Type env.push_interval=2.0"),
+    "env.push_interval": (lambda c: c.env.push_speed > 0.0, "pushes have no speed", "Type env.push_speed=0.3"),
+    "curriculum.push_scale": (
+        lambda c: c.env.push_interval > 0.0 and c.env.push_speed > 0.0, "nobody is pushed",
+        "Type env.push_interval=2.0 env.push_speed=0.3",
+    ),
+    "curriculum.ramp_timesteps": (
+        lambda c: c.curriculum.ramp_start_value is not None, "there is no value to begin with",
+        "Type curriculum.ramp_start_value=0.2",
+    ),
+    "curriculum.ramp_start_value": (
+        lambda c: c.curriculum.ramp_timesteps > 0, "the ramp takes no time", "Type curriculum.ramp_timesteps=500000"
+    ),
+}  # fmt: skip
+
+
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
     """Refuse options of an algorithm that no job of the plan uses."""
     used = {job.config.algo.name for job in plan.jobs}
@@ -284,6 +349,14 @@ def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
                 f"{setting.typed}: means nothing here, no job of this command uses {head}. "
                 f"Type algo={head}, or remove it"
             )
+        needs = NEEDS.get(setting.name)
+        reached = [job for job in plan.jobs if setting.scope in (None, job.stage)]
+        if (
+            needs is not None
+            and set(setting.values) - {*_OFF, None}
+            and not any(needs[0](job.config) for job in reached)
+        ):
+            raise ConfigError(f"{setting.typed}: means nothing here, {needs[1]}. {needs[2]}, or remove it")
 
 
 def plan_rows(plan: Plan, done: Set[str] = frozenset()) -> list[tuple[str, str, str, str, str]]:

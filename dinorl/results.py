@@ -70,11 +70,11 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
 def _result(folder: Path, status: dict[str, Any]) -> Result:
     from dinorl.evaluate import evaluate
     from dinorl.training import bundle
-    from dinorl.training.locate import resolve
+    from dinorl.training.locate import META, resolve
 
     source = resolve(folder)
     measured = folder / EVALUATION
-    if not measured.exists():
+    if not measured.exists() or measured.stat().st_mtime < (source / META).stat().st_mtime:  # of an earlier attempt
         measured.write_text(json.dumps(evaluate(source), indent=1) + "\n")
     cfg = bundle.load_config(source)
     stage = cfg.species.event.name.replace("_", " ") if cfg.stage.name == "behavior" else cfg.stage.name

@@ -6,10 +6,13 @@ import contextlib
 import json
 import logging
 import os
+import re
+import shlex
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,14 +30,45 @@ from omegaconf.errors import OmegaConfBaseException
 from dinorl import report
 from dinorl.config import CONFIG_NAME, Config, ConfigError, build
 from dinorl.config.explain import SCOPES, check_options, explain
-from dinorl.job import read_status, write_status
-from dinorl.plan import Job, Lineage, Plan, check_fits, hydra_value, make_plan, read_settings
+from dinorl.config.messages import unknown_key, wrong_value
+from dinorl.job import STATUS_FILE, read_status, write_json, write_status
+from dinorl.lock import locked
+from dinorl.plan import Job, Plan, check_fits, hydra_value, make_plan, read_settings, trained_on
 
 log = logging.getLogger(__name__)
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
 PLAN_FILE = "plan.json"
 FINAL = ("DONE", "FAILED", "PRUNED")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """``sweep.*``: what is said of the command, not of a stage."""
+
+    name: str | None = None  # of the sweep's folder below outputs/; null: the time and a short id
+    retries: int = 1  # how often a job is tried again whose process ended without a word
+
+    @classmethod
+    def of(cls, node: DictConfig) -> SweepConfig:
+        """Check what was composed.
+
+        Raises:
+            ConfigError: a key is unknown, or a value cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in map(str, node):
+            if key not in known:
+                raise unknown_key(f"sweep.{key}", [f"sweep.{name}" for name in known])
+        name, retries = node.get("name"), node.get("retries", cls.retries)
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise wrong_value("sweep.retries", retries, "a whole number 0 or more", 1)
+        if name is not None and not isinstance(name, str | int | float):
+            raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
+        name = None if name is None else str(name)
+        if name is not None and (not re.fullmatch(r"[^/\\\s.-][^/\\\x00-\x1f]*", name) or len(name.encode()) > 200):
+            raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
+        return cls(name, retries)
 
 
 @lru_cache
@@ -44,7 +78,8 @@ def _new_name() -> str:
 
 def _sweep_name(*, _root_: Any) -> str:
     """Return what the sweep's folder is called: ``sweep.name``, or the time and a short id."""
-    return OmegaConf.select(_root_, "sweep.name") or _new_name()
+    name = OmegaConf.select(_root_, "sweep.name")
+    return _new_name() if name is None else str(name)
 
 
 # here and not in __main__: launchers pickle what they send to their workers
@@ -57,7 +92,7 @@ def planning_keys() -> Iterator[None]:
 
     Only within: whoever composes in the same process before or after (a notebook, a test) knows nothing of them.
     """
-    node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": {"name": None, "retries": 1}})
+    node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": asdict(SweepConfig())})
     for scope in SCOPES:
         OmegaConf.set_struct(node[scope], False)
     ConfigStore.instance().store(
@@ -96,8 +131,8 @@ class Sweep:
 
     def __init__(self, context: HydraContext, task: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = context, task, config
-        self.retries = int(config.sweep.retries)
-        self.folder = Path()
+        self.retries = SweepConfig.of(config.sweep).retries
+        self.folder = Path(config.hydra.sweep.dir).absolute()
         self._launched = 0
 
     def run(self, arguments: list[str]) -> None:
@@ -110,21 +145,22 @@ class Sweep:
         with without_planning_keys():
             plan = self._plan(arguments)
             self._check_files(plan)
+            self._check_folder(plan)
             if self.config.plan_only:
-                report.print_plan(plan)
+                report.print_plan(plan, done=self._done_before(plan))
                 return
             self._open_store(plan)
-            self._open_folder()
-            done = self._done_before()
-            report.print_plan(plan, self.folder, {job.key for job in plan.jobs if done.get(job.folder) == job.key})
-            self._open_lineages(plan)
-            try:
-                states = self._launch_all(plan)
-            except KeyboardInterrupt:
-                self._close_tracking(plan, {})
-                report.say(f"interrupted; sweep.name={self.folder.name} with the same overrides goes on")
-                raise
-            self._close_tracking(plan, states)
+            with self._open_folder():
+                self._check_folder(plan)  # another command may have been at it until now
+                report.print_plan(plan, self.folder, self._done_before(plan))
+                self._open_lineages(plan)
+                try:
+                    states = self._launch_all(plan)
+                except KeyboardInterrupt:
+                    self._close_interrupted(plan)
+                    report.say(f"interrupted; sweep.name={self.folder.name} with the same overrides goes on")
+                    raise
+                self._close_tracking(plan, states)
         report.print_results(plan, states, self.folder)
         failed = sum(state["status"] in ("FAILED", "NOT RUN") for state in states.values())
         if failed:
@@ -172,17 +208,62 @@ class Sweep:
         check_fits(bundle.load_config(source), job.config, job.stage)
         bundle.check_hand_over(source)
 
-    def _open_folder(self) -> None:
-        """Make the sweep's folder; one that is there already must be this sweep's own, to be gone on with."""
-        self.folder = Path(self.config.hydra.sweep.dir).absolute()
-        try:
-            self.folder.mkdir(parents=True)
-        except FileExistsError as error:
-            if not self.config.resume:
+    def _check_folder(self, plan: Plan) -> None:
+        """Refuse a folder that is not this sweep's own; find what the plan's jobs have left in it.
+
+        A job that two lineages share lies in the folder of the one that was planned first, then.
+        """
+        if not self.folder.exists():
+            return
+        if not self.config.resume:
+            raise ConfigError(
+                f"{self.folder} is there already; with resume=false nothing of it may be reused. "
+                "Type another sweep.name, or resume=true to run what is missing"
+            )
+        known = self._known()
+        places = {key: folder for folder, key in known.items()}
+        for job in plan.jobs:
+            if job.key in places:
+                job.lineage = places[job.key].partition("/")[0]
+            elif job.folder in known and any((self.folder / job.folder / "bundle").glob("*")):
                 raise ConfigError(
-                    f"{self.folder} is there already; with resume=false nothing of it may be reused. "
-                    "Type another sweep.name, or resume=true to run what is missing"
+                    f"{self.folder / job.folder}: holds a run of another plan: {self._difference(job)}. "
+                    "Type another sweep.name, or delete that folder"
+                )
+
+    def _difference(self, job: Job) -> str:
+        """Return in what a job's folder is not its own."""
+        from dinorl.training.locate import resolve
+        from dinorl.training.untrusted import read_config
+
+        with contextlib.suppress(ConfigError, OmegaConfBaseException):
+            old = read_config(resolve(self.folder / job.folder) / "config.yaml")
+            changed = [
+                f"{key} was {before}, is {now}"
+                for key, now in trained_on(job.config).items()
+                if (before := OmegaConf.select(old, key)) != now
+            ]
+            if changed:
+                return "; ".join(changed[:3]) + ("; …" if len(changed) > 3 else "")
+        return "the stages before it, its warm_start or the animal's MJCF have changed"
+
+    @contextlib.contextmanager
+    def _open_folder(self) -> Iterator[None]:
+        """Make the sweep's folder if it is not there, and hold it: no other command may write there meanwhile."""
+        with contextlib.ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.folder))
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"sweep.name={self.folder.name}: another command runs in {self.folder}. Wait for it, or type "
+                    "another sweep.name"
                 ) from error
+            except OSError as error:
+                raise ConfigError(
+                    f"{self.folder}: cannot be made: {error.strerror}. Type another sweep.name"
+                ) from error
+            yield
 
     def _open_store(self, plan: Plan) -> None:
         """Make the store before any job starts."""
@@ -198,49 +279,64 @@ class Sweep:
 
     def _open_lineages(self, plan: Plan) -> None:
         """Begin a parent run for each lineage."""
-        from dinorl.tracking.lineage import open_lineage
+        from dinorl.tracking.lineage import open_lineages
 
-        settings = plan.jobs[0].config.tracking
+        tags = {}
         for lineage in plan.lineages:
             config = lineage.jobs[0].config
-            tags = {
+            tags[self.folder / lineage.name] = {
                 "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
                 "lineage": lineage.name, "sweep": self.folder.name,
             }  # fmt: skip
-            with contextlib.suppress(OSError):  # what is in the way of the folder is told of when its job starts
-                open_lineage(settings, self.folder / lineage.name, tags)
+        open_lineages(plan.jobs[0].config.tracking, tags)
 
     def _close_tracking(self, plan: Plan, states: dict[str, dict[str, Any]]) -> None:
-        """End the parent runs: by what became of their jobs, or as killed if there is nothing to say of them."""
+        """End the parent runs by what became of their jobs, and the runs of jobs that could not end their own."""
+        from dinorl.tracking.lineage import close_runs
+
+        ends: dict[Path, tuple[str, Mapping[str, str]]] = {}
+        for job in plan.jobs:
+            lost = states[job.key].get("lost", False)
+            ends[self.folder / job.folder] = ("FAILED", {"status": "FAILED"}) if lost else ("", {})
         for lineage in plan.lineages:
-            if not states:
-                self._close_lineage(lineage, "KILLED", {})
-                continue
             shared = {
                 f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
                 for job in lineage.jobs
                 if job.lineage != lineage.name
             }
             good = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
-            self._close_lineage(lineage, "FINISHED" if good else "FAILED", shared)
+            ends[self.folder / lineage.name] = ("FINISHED" if good else "FAILED", shared)
+        if close_runs(ends):
+            report.say(
+                f"MLflow has not been told everything: python -m dinorl.tracking.send {shlex.quote(str(self.folder))}"
+            )
 
-    def _close_lineage(self, lineage: Lineage, status: str, tags: Mapping[str, str]) -> None:
-        from dinorl.tracking.lineage import close_lineage
+    def _close_interrupted(self, plan: Plan) -> None:
+        """End the runs of everything that is not done: who runs beside this process was ended with it."""
+        from dinorl.tracking.lineage import HURRIED_TIMEOUT, close_runs
 
-        with contextlib.suppress(OSError):
-            close_lineage(self.folder / lineage.name, status, tags)
+        ends: dict[Path, tuple[str, Mapping[str, str]]] = {
+            self.folder / lineage.name: ("KILLED", {}) for lineage in plan.lineages
+        }
+        for job in plan.jobs:
+            folder = self.folder / job.folder
+            state = read_status(folder)
+            if state is not None and state["status"] == "RUNNING":
+                write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
+                ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
+        close_runs(ends, HURRIED_TIMEOUT)
 
     def _launch_all(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """Launch every level; return each job's final state by its key."""
         states: dict[str, dict[str, Any]] = {}
-        done_before = self._done_before()
+        done = self._done_before(plan)
         for level in plan.levels():
             waiting = []
             for job in level:
                 blocked = self._blocked(job, states)
                 if blocked is not None:
                     states[job.key] = blocked
-                elif done_before.get(job.folder) == job.key:
+                elif job.key in done:
                     states[job.key] = {**(read_status(self.folder / job.folder) or {}), "reused": True}
                 else:
                     waiting.append(job)
@@ -254,37 +350,42 @@ class Sweep:
         if job.parent is None:
             return None
         before = states[job.parent.key]
+        if before["status"] == "PRUNED":
+            return self._prune(job, before["error"])
         if before["status"] != "DONE":
             return {"status": "NOT RUN", "error": f"{job.parent.folder}: {before['status'].lower()}"}
         if before.get("gate") == "stopped_on_budget":
-            write_status(self.folder / job.folder, status="PRUNED", error=f"{job.parent.folder} did not pass its gate")
-            return {"status": "PRUNED", "error": "the stage before did not pass its gate (curriculum.on_budget=stop)"}
+            return self._prune(job, f"{job.parent.folder} did not pass its gate (curriculum.on_budget=stop)")
         return None
+
+    def _prune(self, job: Job, why: str) -> dict[str, Any]:
+        return write_status(self.folder / job.folder, status="PRUNED", gate="none", error=why)
 
     def _launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
         """Launch jobs together; those that come back without a final state, again, each on its own."""
         left = list(jobs)
+        for job in left:  # in this order: what another plan was done with is not taken for this one's
+            with contextlib.suppress(OSError):
+                (self.folder / job.folder / STATUS_FILE).unlink()
         self._remember(left)
         for attempt in range(self.retries + 1):
             batches = [left] if attempt == 0 else [[job] for job in left]
+            left = []
             for batch in filter(None, batches):
                 cause = self._launch_batch(batch)
                 for job in batch:
-                    state = read_status(self.folder / job.folder)
-                    if state is not None and state["status"] in FINAL:
-                        states[job.key] = state
-                    else:
-                        states[job.key] = {"status": "FAILED", "error": cause or "it ended without a word"}
-            left = [job for job in left if "wall_s" not in states[job.key]]
+                    state = read_status(self.folder / job.folder) or {}
+                    if state.get("status") not in FINAL:
+                        left.append(job)
+                        error = cause or "it ended without a word"
+                        state = {"status": "FAILED", "gate": "none", "error": error, "lost": True}
+                    states[job.key] = state
         for job in left:
             with contextlib.suppress(OSError):  # what is in the way of the folder may be what went wrong
                 write_status(self.folder / job.folder, **states[job.key])
 
     def _launch_batch(self, batch: Sequence[Job]) -> str | None:
         """Launch jobs through Hydra's launcher; return what went wrong with the launch itself, if anything."""
-        for job in batch:
-            with contextlib.suppress(OSError):
-                (self.folder / job.folder / "status.json").unlink()
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
         )
@@ -308,6 +409,7 @@ class Sweep:
             "tracking.lineage": job.lineage,
             "tracking.lineages": ",".join(job.lineages),
             "tracking.parent": str(self.folder / job.lineage),
+            "tracking.job": job.key,
         }
         if job.parent is not None:
             own["warm_start"] = str(self.folder / job.parent.folder)
@@ -335,18 +437,30 @@ class Sweep:
                 link.symlink_to(Path("..") / job.folder, target_is_directory=True)
 
     def _remember(self, jobs: Sequence[Job]) -> None:
-        """Keep which plan each run folder belongs to, for the same command given again."""
-        path = self.folder / PLAN_FILE
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(known | {job.folder: job.key for job in jobs}, indent=2))
+        """Keep which job each run folder belongs to, for the same command given again."""
+        write_json(self.folder / PLAN_FILE, self._known() | {job.folder: job.key for job in jobs})
 
-    def _done_before(self) -> dict[str, str]:
+    def _known(self) -> dict[str, str]:
+        """Return the key of the job that each run folder belongs to."""
         path = self.folder / PLAN_FILE
-        known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            known: dict[str, str] = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: expected what each run folder is, found something else ({error}). Type another sweep.name"
+            ) from error
+        return known
+
+    def _done_before(self, plan: Plan) -> set[str]:
+        """Return the keys of the jobs that need no training any more."""
+        known = self._known()
         return {
-            folder: key
-            for folder, key in known.items()
-            if (read_status(self.folder / folder) or {}).get("status") == "DONE"
+            job.key
+            for job in plan.jobs
+            if known.get(job.folder) == job.key
+            and (read_status(self.folder / job.folder) or {}).get("status") == "DONE"
         }
 
 

@@ -24,7 +24,7 @@ BAD = {
         "env.strike_bonus",
     ],
     "ppo.gamma=1.5": ["ppo.gamma=1.5: expected a number in (0, 1], found 1.5", "ppo.gamma=0.99"],
-    "sim.n_envs=0": ["sim.n_envs=0: expected a whole number 1 or more, found 0", "sim.n_envs=64"],
+    "sim.n_envs=0": ["sim.n_envs=0: expected a whole number in [1, 65536], found 0", "sim.n_envs=64"],
     "warm_start=/nowhere": ["/nowhere"],
     # and others that people type
     "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],

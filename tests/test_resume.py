@@ -72,7 +72,8 @@ def test_a_stage_interrupted_again_and_again_comes_to_the_same(algorithm: tuple[
     for name in ("best", numbered(straight / "bundle")[0].name):
         assert_same(straight / "bundle" / name, broken / "bundle" / name)
     assert (straight / "eval.csv").read_text() == (broken / "eval.csv").read_text()
-    assert not (broken / resume.REPLAY).exists()
+    resume.finish(broken)
+    assert not (broken / resume.REPLAY).exists() and not list(broken.rglob(resume.STATE))
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])

@@ -9,7 +9,7 @@ import pytest
 
 from dinorl.config import Config, compose, flatten
 from dinorl.tracking import Tracker, store
-from dinorl.tracking.lineage import open_lineage
+from dinorl.tracking.lineage import open_lineages
 from dinorl.tracking.send import main as send
 from dinorl.tracking.spool import Spool
 
@@ -40,7 +40,7 @@ def track(cfg: Config, folder: Path, count: int) -> str | None:
 
 def test_a_stages_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     lineage = tmp_path / "trex-sac-s0"
-    open_lineage(cfg.tracking, lineage, {"lineage": "trex-sac-s0"})
+    open_lineages(cfg.tracking, {lineage: {"lineage": "trex-sac-s0"}})
     cfg.tracking.parent = str(lineage)
     parent = Spool(lineage).run_id
     assert parent is not None

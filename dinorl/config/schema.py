@@ -205,6 +205,7 @@ class TrackingConfig:
     lineage: str | None
     lineages: str | None
     parent: str | None
+    job: str | None  # hash of all that the stage is trained on
 
 
 @dataclass

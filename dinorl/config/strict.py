@@ -43,6 +43,8 @@ class Range:
 
 
 _POSITIVE, _NON_NEGATIVE, _ONE_OR_MORE = Range(0, open_low=True), Range(0), Range(1)
+# Whoever types more has typed a 0 too many, and a stranger's config may not ask for all the memory there is.
+_COUNT, _MANY = Range(1, 1 << 16), Range(1, 1 << 20)
 _SHARE, _SHARE_ABOVE_0 = Range(0, 1), Range(0, 1, open_low=True)
 
 # Each key's range, an example in it for the message.
@@ -50,10 +52,10 @@ RANGES: dict[str, tuple[Range, object]] = {
     **{f"{a}.learning_rate": (_SHARE_ABOVE_0, "3e-4") for a in ("ppo", "sac")},
     **{f"{a}.learning_rate_end": (_SHARE, "1e-4") for a in ("ppo", "sac")},
     **{f"{a}.gamma": (_SHARE_ABOVE_0, 0.99) for a in ("ppo", "sac")},
-    **{f"{a}.batch_size": (_ONE_OR_MORE, 256) for a in ("ppo", "sac")},
+    **{f"{a}.batch_size": (_MANY, 256) for a in ("ppo", "sac")},
     **{f"{a}.ent_coef_end": (_NON_NEGATIVE, 0.0) for a in ("ppo", "sac")},
-    "ppo.n_steps": (_ONE_OR_MORE, 24),
-    "ppo.n_epochs": (_ONE_OR_MORE, 5),
+    "ppo.n_steps": (_COUNT, 24),
+    "ppo.n_epochs": (_COUNT, 5),
     "ppo.gae_lambda": (_SHARE, 0.95),
     "ppo.clip_range": (_POSITIVE, 0.2),
     "ppo.clip_range_end": (_POSITIVE, 0.1),
@@ -62,11 +64,11 @@ RANGES: dict[str, tuple[Range, object]] = {
     "ppo.max_grad_norm": (_POSITIVE, 1.0),
     "ppo.target_kl": (_POSITIVE, 0.02),
     "sac.tau": (_SHARE_ABOVE_0, 0.005),
-    "sac.buffer_size": (_ONE_OR_MORE, 300000),
+    "sac.buffer_size": (Range(1, 1 << 30), 300000),
     "sac.learning_starts": (_NON_NEGATIVE, 5000),
-    "sac.train_freq": (_ONE_OR_MORE, 1),
-    "sac.gradient_steps": (_ONE_OR_MORE, 8),
-    "sac.n_steps": (_ONE_OR_MORE, 3),
+    "sac.train_freq": (_COUNT, 1),
+    "sac.gradient_steps": (_COUNT, 8),
+    "sac.n_steps": (_COUNT, 3),
     "curriculum.timesteps": (_ONE_OR_MORE, 1000000),
     "curriculum.min_gait_alternation": (_SHARE, 0.9),
     "curriculum.max_fall_rate": (_SHARE, 0.02),
@@ -79,16 +81,16 @@ RANGES: dict[str, tuple[Range, object]] = {
     "curriculum.push_scale": (_NON_NEGATIVE, 1.5),
     "curriculum.episode_scale": (_SHARE_ABOVE_0, 0.5),
     "curriculum.ramp_timesteps": (_NON_NEGATIVE, 500000),
-    "sim.n_envs": (_ONE_OR_MORE, 64),
-    "sim.threads": (_NON_NEGATIVE, 0),
+    "sim.n_envs": (_COUNT, 64),
+    "sim.threads": (Range(0, 1 << 10), 0),
     "sim.timestep": (Range(0, 0.02, open_low=True), 0.004),
-    "sim.frame_skip": (_ONE_OR_MORE, 5),
+    "sim.frame_skip": (Range(1, 1000), 5),
     "sim.max_fault_rate": (_SHARE, 0.0001),
-    "eval.episodes": (_ONE_OR_MORE, 32),
+    "eval.episodes": (_COUNT, 32),
     "eval.seed": (_NON_NEGATIVE, 1000000),
     "eval.every": (_ONE_OR_MORE, 250000),
-    "eval.keep": (_NON_NEGATIVE, 2),
-    "eval.video_seconds": (_NON_NEGATIVE, 6),
+    "eval.keep": (_COUNT, 2),
+    "eval.video_seconds": (Range(0, 3600), 6),
     "tracking.log_every": (_POSITIVE, 1),
     "env.max_tilt_angle": (Range(0, math.pi, open_low=True), 0.9),
     "env.natural_pitch": (Range(-math.pi / 2, math.pi / 2), 0.0),
@@ -103,7 +105,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.gait_full_speed": (_POSITIVE, 1.0),
     "env.action_time_constant": (_NON_NEGATIVE, 0.06),
     "env.reset_noise_scale": (_NON_NEGATIVE, 0.05),
-    "env.max_episode_steps": (_ONE_OR_MORE, 1000),
+    "env.max_episode_steps": (_MANY, 1000),
     "env.push_interval": (_NON_NEGATIVE, 2.0),
     "env.push_speed": (_NON_NEGATIVE, 0.5),
     "seed": (Range(0, 2**20), 0),
@@ -300,8 +302,8 @@ def _check_together(cfg: Config) -> None:
     if cfg.algo.name == "ppo":
         rollout = cfg.ppo.n_steps * cfg.sim.n_envs
         if rollout % cfg.ppo.batch_size:
-            divisors = [d for d in range(1, rollout + 1) if rollout % d == 0]
-            best = min(divisors, key=lambda d: abs(d - cfg.ppo.batch_size))
+            small = [d for d in range(1, math.isqrt(rollout) + 1) if rollout % d == 0]
+            best = min((*small, *(rollout // d for d in small)), key=lambda d: abs(d - cfg.ppo.batch_size))
             raise ConfigError(
                 f"ppo.batch_size={cfg.ppo.batch_size}: expected a divisor of ppo.n_steps × sim.n_envs = "
                 f"{cfg.ppo.n_steps} × {cfg.sim.n_envs} = {rollout}; the nearest is {best}. Type ppo.batch_size={best}"

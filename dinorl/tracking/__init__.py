@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import queue
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dinorl.config import Config, flatten
+from dinorl.plan import identity
 from dinorl.provenance import git_sha
 from dinorl.tracking.progress import StageProgress
 from dinorl.tracking.spool import Spool
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # How long the end of a stage waits for what is still to be sent, s. The rest stays in the spool.
 CLOSE_TIMEOUT = 30.0
-HURRIED_TIMEOUT = 5.0  # of one that was interrupted: whoever did so may not wait long
+HURRIED_TIMEOUT = 2.0  # of one that was interrupted: whoever did so may not wait long
 _MLFLOW_STATUS = {"DONE": "FINISHED", "INTERRUPTED": "KILLED"}
 
 
@@ -55,6 +57,9 @@ class NullTracker:
     def say(self, text: str) -> None:
         """Do nothing."""
 
+    def end(self, status: str, gate: str) -> None:
+        """Do nothing."""
+
     def close(self, status: str, gate: str) -> None:
         """Do nothing."""
 
@@ -77,14 +82,14 @@ class Tracker(NullTracker):
         super().__init__()
         stage = cfg.species.event.name if cfg.stage.name == "behavior" else cfg.stage.name
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
-        self._folder = run_dir
+        self._folder = Path(cfg.tracking.parent or run_dir)  # with all that waits to be sent
         self._every = cfg.tracking.log_every
         self._spool = Spool(run_dir)
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._unwritten: list[dict[str, Any]] = []
         self._spooling = threading.Lock()
         self._stop = threading.Event()
-        self._complained = False
+        self._complained = self._ended = False
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         tags = {
             "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
@@ -95,7 +100,7 @@ class Tracker(NullTracker):
         self._header = {
             "uri": uri_of(cfg.tracking), "experiment": cfg.tracking.experiment, "tags": tags, "params": flatten(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
-            "parent": cfg.tracking.parent,
+            "parent": cfg.tracking.parent, "job": identity(cfg),
         }  # fmt: skip
         told = self._spool.take_up(self._header)
         self._goes_on = told is not None
@@ -153,8 +158,8 @@ class Tracker(NullTracker):
         log.info("%s", text)
         self._display.say(text)
 
-    def close(self, status: str, gate: str) -> None:
-        """End the run and wait a while for what is still to be sent.
+    def end(self, status: str, gate: str) -> None:
+        """Write down how the run ends; nothing of it can be lost then.
 
         Args:
             status: DONE, FAILED or INTERRUPTED.
@@ -162,6 +167,20 @@ class Tracker(NullTracker):
         """
         self.set_tags({"status": status, "gate": gate})
         self._queue.put({"end": _MLFLOW_STATUS.get(status, "FAILED"), "time": _now()})
+        self.keep()
+        self._ended = True
+
+    def close(self, status: str, gate: str) -> None:
+        """End the run, if that has not been done, and wait a while for what is still to be sent.
+
+        Args:
+            status, gate: see :meth:`end`.
+        """
+        try:
+            if not self._ended:
+                self.end(status, gate)
+        except OSError as error:  # a full disk; it is tried once more below
+            log.warning("tracking: %s", error)
         self._stop.set()
         self._thread.join(HURRIED_TIMEOUT if status == "INTERRUPTED" else CLOSE_TIMEOUT)
         self._display.close()
@@ -185,9 +204,10 @@ class Tracker(NullTracker):
             log.warning("tracking: %s: %s", type(error).__name__, error)
             if not self._complained:
                 self._complained = True
-                self._display.say(
-                    f"MLflow cannot be reached ({type(error).__name__}); training goes on, numbers are kept"
-                )
+                full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+                what = "the disk is full" if full else f"MLflow cannot be reached ({type(error).__name__})"
+                where = "in memory" if full else "in the run folder"
+                self._display.say(f"{what}; training goes on, numbers are kept {where}")
 
 
 def _now() -> int:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dinorl.plan import NOT_TRAINED_ON
 from dinorl.tracking.store import FOLDER_TAG, client, experiment_id
 
 SPOOL, SENT = "tracking.jsonl", "tracking.sent"
@@ -47,7 +46,9 @@ class Spool:
             raise
 
     def take_up(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
-        """Go on with what an interrupted run of the same parameters wrote here; what another one wrote is deleted.
+        """Go on with what an interrupted run of the same job wrote here; what another one wrote is deleted.
+
+        If MLflow is another one now, all of it goes there, into a run of its own.
 
         Args:
             header: of the run that is about to begin.
@@ -63,13 +64,24 @@ class Spool:
                         break
                     entries.append(json.loads(line))
                     whole += len(line)
-        if not entries or _trained(entries[0]) != _trained(header):
+        if not entries or entries[0].get("job") != header["job"]:
             self.path.unlink(missing_ok=True)
-            self._sent_path.unlink(missing_ok=True)
-            self.sent, self.run_id = 0, None
+            self._forget()
             return None
         os.truncate(self.path, whole)
+        place = {key: header[key] for key in ("uri", "experiment")}
+        if {**entries[0], **place} != entries[0]:
+            entries[0] |= place
+            building = self.path.with_suffix(".new")
+            building.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+            self._forget()
+            os.replace(building, self.path)
         return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}
+
+    def _forget(self) -> None:
+        """Know nothing any more of what has been sent."""
+        self._sent_path.unlink(missing_ok=True)
+        self.sent, self.run_id, self._client = 0, None, None
 
     def waiting(self) -> bool:
         """Whether something has not been sent."""
@@ -159,10 +171,6 @@ class Spool:
         building = self._sent_path.with_suffix(".new")
         building.write_text(json.dumps({"bytes": position, "run_id": self.run_id}))
         os.replace(building, self._sent_path)
-
-
-def _trained(header: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in header["params"].items() if key.partition(".")[0] not in NOT_TRAINED_ON}
 
 
 def _metrics(entry: dict[str, Any]) -> list[Any]:

@@ -49,15 +49,21 @@ def create_store(settings: TrackingConfig) -> str:
     Raises:
         ConfigError: the store cannot be reached.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         return _create_store(settings)
-    except (MlflowException, OSError) as error:
+    except store_errors() as error:
         raise ConfigError(
             f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)}). Start it, give another "
             "tracking.uri, or type tracking.required=false: then numbers are kept in the run folders, to be sent later"
         ) from error
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """Return what a store that is away or damaged raises."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, sqlite3.Error, OSError
 
 
 def _first_line(error: Exception) -> str:
@@ -74,16 +80,19 @@ def _create_store(settings: TrackingConfig) -> str:
     Commands that start together on a store without a schema would each try to make it, and all but one fail: one
     after the other they may look.
     """
-    if settings.uri is not None:
-        return experiment_id(client(settings.uri), settings.experiment)
-    OUTPUTS.mkdir(exist_ok=True)
-    with (OUTPUTS / LOCK).open("w") as lock:
+    uri = uri_of(settings)
+    scheme, _, path = uri.partition(":///")
+    if scheme != "sqlite":
+        return experiment_id(client(uri), settings.experiment)
+    database = Path(path)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (database.parent / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed
         # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
-        with contextlib.closing(sqlite3.connect(OUTPUTS / DATABASE)) as connection:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-        artifacts = (OUTPUTS / ARTIFACTS).absolute().as_uri()
-        return experiment_id(client(embedded_uri()), settings.experiment, artifacts)
+        artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
+        return experiment_id(client(uri), settings.experiment, artifacts)
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:
@@ -105,10 +114,8 @@ def run_folder(run_id: str, uri: str | None = None) -> Path | None:
     """Return the run folder of a stage's MLflow run, or None if there is no such run."""
     if uri is None and not (OUTPUTS / DATABASE).exists():
         return None
-    from mlflow.exceptions import MlflowException
-
     try:
         tags = client(uri or embedded_uri()).get_run(run_id).data.tags
-    except MlflowException:
+    except store_errors():
         return None
     return Path(tags[FOLDER_TAG]) if FOLDER_TAG in tags else None

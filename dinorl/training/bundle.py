@@ -10,6 +10,7 @@ It is written under another name and renamed, so it is there as a whole or not a
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -121,11 +122,12 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
         raise explain(error, list(overrides)) from error
     try:
         cfg = build(config)  # type: ignore[arg-type]
+        _check_pushes(cfg, overrides)
     except ConfigError as error:
         raise error if overrides else ConfigError(f"{bundle / CONFIG}: {error}") from error
     model = mjcf_path(cfg.species).resolve()
     known = SPECIES_DIR in model.parents or (
-        model.is_file() and mjcf_hash(cfg.species) == load_meta(bundle).get("mjcf_sha256")
+        model.is_file() and mjcf_hash(cfg.species) == load_meta(bundle)["mjcf_sha256"]
     )
     if not known:
         raise ConfigError(
@@ -135,9 +137,30 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
     return cfg
 
 
+def _check_pushes(cfg: Config, overrides: Sequence[str]) -> None:
+    """Refuse one half of what makes a push."""
+    for key, own, other in (
+        ("env.push_speed", cfg.env.push_speed, cfg.env.push_interval),
+        ("env.push_interval", cfg.env.push_interval, cfg.env.push_speed),
+    ):
+        if own > 0.0 and other == 0.0 and any(override.startswith(f"{key}=") for override in overrides):
+            raise ConfigError(
+                f"{key}={own:g}: nobody is pushed, a push needs a speed and an interval. "
+                "Type env.push_speed=0.3 env.push_interval=2"
+            )
+
+
 def load_meta(bundle: Path) -> dict[str, Any]:
-    """Return what a bundle says of itself."""
-    return read_json(bundle / META)
+    """Return what a bundle says of itself.
+
+    Raises:
+        ConfigError: it says too little.
+    """
+    meta = read_json(bundle / META)
+    for key in ("species", "algo", "seed", "timesteps", "mjcf_sha256"):
+        if key not in meta:
+            raise ConfigError(f"{bundle / META}: expected {key} in it, found {', '.join(meta) or 'nothing'}")
+    return meta
 
 
 def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
@@ -183,6 +206,22 @@ def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     position, has_gauss, cached = states["numpy_rest"]
     np.random.set_state(("MT19937", states["numpy_keys"], int(position), int(has_gauss), float(cached)))
     random.setstate((random.getstate()[0], tuple(int(n) for n in states["python"]), None))
+
+
+def check_network(bundle: Path, cfg: Config) -> None:
+    """Refuse a network that a bundle's weights do not fill, before memory is asked for it.
+
+    Raises:
+        ConfigError: its config has more units than it has weights for.
+    """
+    layers = getattr(cfg, cfg.algo.name).policy_kwargs.net_arch
+    needed = sum(a * b for a, b in itertools.pairwise(layers))
+    found = sum(array.size for array in read_arrays(bundle / POLICY).values())
+    if needed > found:
+        raise ConfigError(
+            f"{bundle / CONFIG}: {cfg.algo.name}.policy_kwargs.net_arch={layers} has more than {needed:,} weights, and "
+            f"{POLICY} has {found:,}"
+        )
 
 
 def check_hand_over(bundle: Path) -> None:

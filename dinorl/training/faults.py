@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from dinorl.config import Config, ConfigError, build, to_container
 from dinorl.envs.batch import Fault
 from dinorl.sim.model import Animal
-from dinorl.training.untrusted import read_arrays
+from dinorl.training.untrusted import parse_config, read_arrays
 
 FOLDER = "faults"
 KEPT = 20  # files a stage; more of them say nothing new
@@ -95,10 +95,10 @@ def replay(path: Path) -> list[PhysicsStep]:
     """
     try:
         arrays = read_arrays(path)
-        state, config = arrays["state"], OmegaConf.create(str(arrays["config"]))
+        state, config = arrays["state"], parse_config(str(arrays["config"]), path)
     except (ConfigError, KeyError) as error:
         raise ConfigError(f"{path}: expected a file of a run's {FOLDER}/ folder: {error}") from error
-    cfg = build(config)  # type: ignore[arg-type]
+    cfg = build(config)
     model = Animal(cfg.species, cfg.sim).model
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
     if mujoco.mj_stateSize(model, kind) != state.size:

@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 # A stage that is asked to stop does so at its next update; it is not waited for longer than this, s.
-PATIENCE = 6.0
+PATIENCE = 5.0
 
 
 class Interrupted(KeyboardInterrupt):

@@ -14,10 +14,11 @@ from dinorl.training.algorithms import deterministic, make_model, wrapped
 def load_player(source: Path) -> Policy:
     """Return the deterministic policy of a bundle, its observation statistics included and frozen."""
     cfg = bundle.load_config(source)
+    bundle.check_network(source, cfg)
     small = replace(
         cfg,
         sim=replace(cfg.sim, n_envs=1),
-        ppo=replace(cfg.ppo, batch_size=cfg.ppo.n_steps),
+        ppo=replace(cfg.ppo, n_steps=2, batch_size=2),
         sac=replace(cfg.sac, buffer_size=1),
     )
     env = wrapped(small, DinoVecEnv(small))

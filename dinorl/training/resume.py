@@ -20,9 +20,10 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dinorl.config import Config
+from dinorl.config import Config, ConfigError
 from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.plan import trained_on
+from dinorl.plan import identity
+from dinorl.sim.model import mjcf_hash
 from dinorl.training import bundle
 from dinorl.training.algorithms import StagePPO, StageSAC
 from dinorl.training.locate import numbered
@@ -67,17 +68,23 @@ def save(
 def go_on(
     run_dir: Path, model: StagePPO | StageSAC, env: VecNormalize, raw: DinoVecEnv, cfg: Config
 ) -> dict[str, Any] | None:
-    """Put an interrupted stage back to its newest bundle that is whole and of the same config.
+    """Put an interrupted stage back to its newest bundle that is whole and of the same config, ancestors and animal.
 
     Returns:
-        Its progress, or None if there is no such bundle; then nothing has been touched.
+        Its progress, or None if the stage has no bundle to go on with; then nothing has been touched.
+
+    Raises:
+        ConfigError: it has some, and none of them can be read.
     """
     _tidy(run_dir)
+    damage: Exception | None = None
     for candidate in numbered(run_dir / "bundle"):
         if not (candidate / STATE).is_file():
             continue
         try:
-            if trained_on(bundle.load_config(candidate)) != trained_on(cfg):
+            if identity(bundle.load_config(candidate)) != identity(cfg):
+                continue
+            if bundle.load_meta(candidate)["mjcf_sha256"] != mjcf_hash(cfg.species):
                 continue
             arrays = read_arrays(candidate / STATE, largest=None)
             progress = read_json(candidate / PROGRESS)
@@ -86,12 +93,18 @@ def go_on(
             replay = _load_replay(run_dir / REPLAY, model.replay_buffer, added) if isinstance(model, StageSAC) else {}
         except _UNREADABLE as error:
             log.warning("%s is damaged (%s: %s); the one before it is used", candidate, type(error).__name__, error)
+            damage = error
             continue
         bundle.load_all(candidate, model, env)
         _restore(model, raw, arrays)
         for name, rows in replay.items():
             getattr(model.replay_buffer, name)[...] = rows  # type: ignore[union-attr]  # only SAC's is not empty
         return progress
+    if damage is not None:
+        raise ConfigError(
+            f"{run_dir}: none of its bundles can be gone on with ({damage}). Mend that and give the same command "
+            "again, or delete the folder, and the stage is trained from its beginning"
+        )
     return None
 
 
@@ -108,14 +121,15 @@ def _tidy(run_dir: Path) -> None:
 
 
 def clear(run_dir: Path) -> None:
-    """Delete what an earlier, different attempt left in a run folder."""
-    for name in ("bundle", REPLAY):
+    """Delete what an earlier, different attempt left in a run folder, and what was measured of it."""
+    for name in ("bundle", REPLAY, "faults"):
         shutil.rmtree(run_dir / name, ignore_errors=True)
-    (run_dir / "eval.csv").unlink(missing_ok=True)
+    for name in ("eval.csv", "video.mp4", "evaluation.json"):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def finish(run_dir: Path) -> None:
-    """Delete what only an unfinished stage needs."""
+    """Delete what only an unfinished stage needs, once it is written down that the stage is done."""
     shutil.rmtree(run_dir / REPLAY, ignore_errors=True)
     for folder in (run_dir / "bundle").iterdir():
         for name in (STATE, PROGRESS):

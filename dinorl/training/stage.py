@@ -53,7 +53,9 @@ def run_stage(
 
     Raises:
         Interrupted: it said no.
-        ConfigError: the bundle to start from does not fit.
+        ConfigError: the bundle to start from does not fit, or those to go on with cannot be read.
+
+    What going on with it needs is left in the folder: :func:`dinorl.training.resume.finish` deletes it.
     """
     begun = time.perf_counter()
     interruption = interruption or Interruption()
@@ -96,11 +98,10 @@ def run_stage(
     if cfg.eval.video_seconds > 0.0:
         try:
             tracker.log_artifact(film(best, run_dir / "video.mp4", cfg.eval.video_seconds))
-        except RuntimeError as error:  # no OpenGL: the stage is worth no less
+        except (RuntimeError, OSError) as error:  # no OpenGL, no room on the disk: the stage is worth no less
             log.warning("no film: %s", error)
             tracker.say(f"no film: {error}")
     raw.close()
-    resume.finish(run_dir)
     return StageResult(verdict, model.num_timesteps, seconds, best, callback.best_evaluation)
 
 

@@ -69,11 +69,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_config(path: Path) -> DictConfig:
     """Return the mapping in a YAML file; interpolations (they read the environment) and aliases are refused."""
+    return parse_config(_text(path), path)
+
+
+def parse_config(text: str, path: Path) -> DictConfig:
+    """Return the mapping in a YAML text that came from a file, see :func:`read_config`."""
     try:
-        text = _text(path)
-        if "${" in text:
-            raise ValueError("found an interpolation, ${…}")
         events = list(yaml.parse(text, Loader=yaml.SafeLoader))
+        # as values, not as text: "$\x7B…" is an interpolation too
+        if any(isinstance(event, yaml.ScalarEvent) and "${" in event.value for event in events):
+            raise ValueError("found an interpolation, ${…}")
         if len(events) < 3 or not isinstance(events[2], yaml.MappingStartEvent):
             raise ValueError("found something else")
         if any(isinstance(event, yaml.AliasEvent) for event in events):
@@ -81,8 +86,6 @@ def read_config(path: Path) -> DictConfig:
         content = OmegaConf.create(text)
         assert isinstance(content, DictConfig)
         return content
-    except ConfigError:
-        raise
     except (yaml.YAMLError, OmegaConfBaseException, *_DAMAGED) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{path}: expected a plain YAML mapping: {first}") from error
@@ -93,7 +96,10 @@ def _text(path: Path) -> str:
     size = path.stat().st_size
     if size > LARGEST_TEXT:
         raise ConfigError(f"{path}: {size:,} bytes; expected at most {LARGEST_TEXT:,}. It is not read")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected text: {error}") from error
 
 
 def _check_place(path: Path) -> None:
