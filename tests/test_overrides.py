@@ -19,6 +19,7 @@ from dinorl.__main__ import main
 from dinorl.config import compose
 from dinorl.config.explain import GROUPS, SCOPES
 from dinorl.config.strict import known_keys
+from dinorl.lock import locked
 
 KEYS = sorted(known_keys())
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=8)
@@ -115,3 +116,55 @@ def test_what_was_planned_leaves_no_keys_behind_for_who_composes_next(tmp_path: 
     assert compose(["species=trex", "stage=balance"]).stage.name == "balance"
     assert run(tmp_path, ["plan_only=true", "flying=1"])[0] == 2
     assert compose(["species=trex", "stage=balance"]).stage.name == "balance"
+
+
+REFUSED = {
+    "sweep.retries=fast": "sweep.retries=fast: expected a whole number 0 or more",
+    "sweep.retries=-1": "sweep.retries=-1: expected a whole number 0 or more",
+    "sweep.retries=null": "sweep.retries=null: expected a whole number 0 or more",
+    "+sweep.retrys=3": "sweep.retrys: there is no such key; the nearest is sweep.retries",
+    "sweep.name=a,b": "sweep.name=a,b: is one thing for the whole command. Type sweep.name=a",
+    "sweep.name=a/b": "sweep.name=a/b: expected the name of a folder below outputs/",
+    "sweep.name=" + "x" * 300: "expected the name of a folder below outputs/",
+    "2.plan_only=true": "2.plan_only: is one thing for the whole command. Type plan_only=True",
+    "tracking.experiment=a,b": "tracking.experiment: is one thing for the whole command. Type tracking.experiment=a",
+    "tracking.lineage=mine": "tracking.lineage: is given to each job by the sweeper. Remove it",
+    "ppo.n_steps=1000000007": "ppo.n_steps=1000000007: expected a whole number in [1, 65536]",
+    "ppo.n_steps=65521 sim.n_envs=65519": "expected a divisor of ppo.n_steps × sim.n_envs",  # primes, and no wait
+    "algo=sac eval.keep=0": "eval.keep=0: expected a whole number in [1, 65536]",
+    "algo=sac sac.ent_coef=auto sac.ent_coef_end=0.1": "sac.ent_coef_end: means nothing here, SAC tunes",
+    "algo=sac curriculum.warmup_clip_range=0.1": "curriculum.warmup_clip_range: means nothing here, only PPO clips",
+    "stage=locomotion env.push_speed=0.3": "env.push_speed: means nothing here, nobody is pushed. Type env.push_interv",
+    "stage=locomotion env.push_speed=0.3 env.push_interval=2": "",
+    "stage=locomotion env.push_speed=0": "",
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_what_would_do_nothing_or_cannot_be_is_refused(typed: str, tmp_path: Path) -> None:
+    status, said = run(tmp_path, ["plan_only=true", *typed.split()])
+    assert (status, said != "") == ((2, True) if REFUSED[typed] else (0, False))
+    assert said.startswith("dinorl: " if REFUSED[typed] else "") and REFUSED[typed] in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweeps_folder_that_is_taken_or_spoilt_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "s"
+    folder.mkdir(parents=True)
+    with locked(folder):  # as another command does
+        status, said = run(tmp_path, ["sweep.name=s"])
+    assert status == 2 and "sweep.name=s: another command runs in" in said
+    (folder / "plan.json").write_text("")
+    status, said = run(tmp_path, ["sweep.name=s"])
+    assert status == 2 and "plan.json: expected what each run folder is" in said and "Type another sweep.name" in said
+    status, said = run(tmp_path, ["sweep.name=s", "resume=false"])
+    assert status == 2 and "with resume=false nothing of it may be reused" in said
+    assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+def test_a_spoilt_store_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "mlflow.db").write_text("no database at all, but text that is long enough to be one" * 20)
+    status, said = run(tmp_path, ["sweep.name=s"])
+    assert status == 2 and "mlflow.db" in said and "file is not a database" in said
+    assert not (tmp_path / "outputs" / "s").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -101,6 +103,28 @@ def test_every_recipe_composes(species: str, stage: str, algo: str, recipe: str)
     cfg = compose([f"species={species}", f"stage={stage}", f"algo={algo}", f"recipe={recipe}"])
     assert (cfg.species.name, cfg.stage.name, cfg.algo.name) == (species, stage, algo)
     assert Gate(cfg.curriculum).thresholds
+
+
+def test_of_the_same_key_the_last_counts_also_if_it_is_swept() -> None:
+    assert len(plan("seed=0,1,2", "stage=balance", "seed=3,4").lineages) == 2
+    assert [job.config.seed for job in plan("seed=0,1", "stage=balance", "seed=5").jobs] == [5]
+
+
+def test_a_stage_is_known_by_its_ancestors_and_not_by_what_is_kept_of_it() -> None:
+    made, other = plan("seed=0"), plan("seed=0", "1.ppo.gamma=0.9")
+    assert [a.key == b.key for a, b in zip(made.jobs, other.jobs, strict=True)] == [False] * 3
+    same = plan("seed=0", "eval.keep=5", "eval.video_seconds=1", "sim.threads=1", "tracking.log_every=2")
+    assert [job.key for job in made.jobs] == [job.key for job in same.jobs]
+
+
+def test_a_stage_is_known_by_the_animals_body(tmp_path: Path) -> None:
+    body = tmp_path / "body.xml"
+    body.write_text("<mujoco/>")
+    keys = set()
+    for text in ("<mujoco/>", "<mujoco model='other'/>"):
+        body.write_text(text)
+        keys.add(plan(f"species.mjcf={body}", "stage=balance").jobs[0].key)
+    assert len(keys) == 2
 
 
 def test_a_key_of_another_animals_event_is_refused_by_name() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinorl.config import Config, compose
+from dinorl.config import Config, ConfigError, compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.tracking import NullTracker
 from dinorl.training import resume
@@ -104,6 +104,34 @@ def test_what_another_config_left_is_not_gone_on_with(tmp_path: Path) -> None:
     other = tmp_path / "other"
     run_stage(small(*PPO, "seed=1"), other, NullTracker())  # type: ignore[arg-type]
     assert_same(result.bundle, other / "bundle" / "best")
+
+
+def test_what_began_from_another_stage_is_not_gone_on_with(tmp_path: Path) -> None:
+    run_stage(small(*PPO, "tracking.job=one"), tmp_path, NullTracker())  # type: ignore[arg-type]
+    (tmp_path / "evaluation.json").write_text("{}")
+    cfg = small(*PPO, "tracking.job=other", "curriculum.timesteps=384")
+    result = run_stage(cfg, tmp_path, NullTracker())  # type: ignore[arg-type]
+    assert result.timesteps == 384 and not (tmp_path / "evaluation.json").exists()
+
+
+def test_what_is_kept_of_a_stage_and_with_how_many_threads_does_not_begin_it_anew(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+    reached = numbered(tmp_path / "bundle")[0].name
+    with pytest.raises(Interrupted):
+        run_stage(small(*PPO, "eval.keep=5", "sim.threads=2"), tmp_path, NullTracker(), Stopped(1))  # type: ignore[arg-type]
+    assert (tmp_path / "bundle" / reached).exists()
+
+
+def test_bundles_of_which_none_can_be_read_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+    for folder in numbered(tmp_path / "bundle"):
+        (folder / resume.STATE).write_bytes(b"damaged")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="none of its bundles can be gone on with"):
+        run_stage(small(*PPO), tmp_path, NullTracker())  # type: ignore[arg-type]
+    assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
 def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:

@@ -101,18 +101,35 @@ def test_a_signal_that_comes_at_a_stages_end_keeps_it_and_begins_no_other(
     """It came while the film was made, when nothing asks for it any more, and the next stage began all the same."""
     from dinorl import job
     from dinorl.config import compose, to_container
-    from dinorl.training import stage
+    from dinorl.training import resume, stage
 
     def killed_at_the_end(*_: object) -> stage.StageResult:
         os.kill(os.getpid(), signal.SIGTERM)
         return stage.StageResult("passed", 1, 1.0, tmp_path)
 
+    def finished(folder: Path) -> None:
+        said.append(json.loads((folder / "status.json").read_text())["status"])
+
+    said: list[str] = []
     monkeypatch.setattr(stage, "run_stage", killed_at_the_end)
+    monkeypatch.setattr(resume, "finish", finished)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
     with pytest.raises(KeyboardInterrupt):
         job.run(OmegaConf.create(to_container(compose(["species=trex", "stage=balance"]))))
     assert json.loads((tmp_path / "status.json").read_text())["status"] == "DONE"
+    assert said == ["DONE"], "what resuming needs was deleted before the status said that nobody needs it"
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dinorl import job
+    from dinorl.lock import locked
+
+    monkeypatch.setattr(job, "_PATIENCE", 0.1)
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
+    with locked(tmp_path), pytest.raises(RuntimeError, match="trains in .* still; end it, or wait for it"):
+        job.run(OmegaConf.create({}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,13 @@ def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypat
     again = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "sweep.name=shared")
     assert again.returncode == 0 and "5 done before: 0 to train" in again.stdout
     assert statuses(folder) == found  # nothing was trained again
+    order = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=2e-4,1e-4", "sweep.name=shared")
+    assert order.returncode == 0 and "5 done before: 0 to train" in order.stdout, order.stdout + order.stderr
+    other = dinorl(
+        tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "1.ppo.gamma=0.9", "sweep.name=shared"
+    )
+    assert other.returncode == 2 and "ppo.gamma was 0.99, is 0.9. Type another sweep.name" in other.stderr
+    assert statuses(folder) == found and len(runs(tmp_path, monkeypatch)[1]) == 5
 
 
 @pytest.mark.parametrize("launcher", ["basic", "ray", "joblib"])
@@ -124,12 +131,10 @@ def test_a_start_that_cannot_hand_over_is_refused_before_training(tmp_path: Path
 
 
 def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
-    done = dinorl(
-        tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "curriculum.on_budget=stop", "sweep.name=p"
-    )
+    done = dinorl(tmp_path, *TINY, "species=trex", "curriculum.on_budget=stop", "sweep.name=p")
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [s["status"] for s in found.values()] == ["DONE", "PRUNED"]
+    assert [s["status"] for s in found.values()] == ["DONE", "PRUNED", "PRUNED"]
 
 
 def test_plan_only_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dinorl.config import Config, compose, flatten
 from dinorl.tracking import Tracker, store
-from dinorl.tracking.lineage import open_lineages
+from dinorl.tracking.lineage import close_runs, open_lineages
 from dinorl.tracking.send import main as send
 from dinorl.tracking.spool import Spool
 
@@ -103,6 +103,41 @@ def test_what_cannot_be_sent_waits_and_is_sent_later(
     assert run_id is not None
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(20)]
     assert store.client(store.embedded_uri()).get_run(run_id).info.status == "FINISHED"
+
+
+def test_what_another_job_told_in_this_folder_is_not_gone_on_with(cfg: Config, tmp_path: Path) -> None:
+    """Its numbers were taken for told, and those of the new job never arrived."""
+    cfg.tracking.job = "one"
+    first = track(cfg, tmp_path / "run", 5)
+    cfg.tracking.job = "other"
+    second = track(cfg, tmp_path / "run", 3)
+    assert first is not None and second not in (None, first)
+    assert history(str(second), "reward/alive") == [(step, step / 2) for step in range(3)]
+
+
+def test_with_another_store_everything_goes_there(cfg: Config, tmp_path: Path) -> None:
+    track(cfg, tmp_path / "run", 5)
+    uri = f"sqlite:///{tmp_path}/other/mlflow.db"
+    cfg.tracking.uri = uri
+    store.create_store(cfg.tracking)
+    run_id = track(cfg, tmp_path / "run", 7)
+    assert run_id is not None
+    arrived = store.client(uri).get_metric_history(run_id, "reward/alive")
+    assert [point.step for point in arrived] == list(range(7))
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_what_waits_is_sent(cfg: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tracker = Tracker(cfg, folder)
+    tracker.start()
+    tracker.log_metrics({"reward/alive": 1.0}, 7)
+    tracker.keep()  # and then the process is gone, without a word
+    assert close_runs({folder: ("FAILED", {"status": "FAILED"}), tmp_path / "nothing": ("FAILED", {})}) == []
+    run_id = Spool(folder).run_id
+    assert run_id is not None and history(run_id, "reward/alive") == [(7, 1.0)]
+    run = store.client(store.embedded_uri()).get_run(run_id)
+    assert run.info.status == "FAILED" and run.data.tags["status"] == "FAILED"
 
 
 def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,11 @@ def test_links_and_pipes_are_not_followed(name: str, honest: Path, stranger: Pat
         ("mjcf: trex/trex.xml", "mjcf: ../../../../../../../../etc/passwd", "leads out of dinorl/species"),
         ("mjcf: trex/trex.xml", "mjcf: /etc/passwd", "leads out of dinorl/species"),
         ("title: T. rex", "title: ${oc.env:HOME}", "interpolation"),
+        ("title: T. rex", 'title: "$\\x7Boc.env:HOME}"', "interpolation"),
+        ("title: T. rex", '"$\\x7Boc.env:HOME}": 1', "interpolation"),
+        ("- 128\n    - 128", "- 4096\n    - 4096", "more than 16,777,216 weights"),
+        ("n_envs: 2", "n_envs: 2000000000", "sim.n_envs"),
+        ("max_episode_steps: 1000", "max_episode_steps: 1000000000000", "env.max_episode_steps"),
         ("net_arch:\n    - 128", "net_arch:\n    - 1000000000", "net_arch"),
         ("species:", "nonsense:", "nonsense"),
         ("seed: 0", "seed: &a 0\neval: *a", "alias"),
@@ -139,6 +144,12 @@ def test_a_config_that_reaches_too_far_is_refused(found: str, planted: str, said
     assert found in text
     path.write_text(text.replace(found, planted))
     with pytest.raises(ConfigError, match=said):
+        load_player(stranger)
+
+
+def test_a_bundle_that_does_not_say_what_it_was_trained_on_is_refused(stranger: Path) -> None:
+    (stranger / "meta.json").write_text('{"species": "trex", "algo": "ppo", "seed": 0, "timesteps": 1}')
+    with pytest.raises(ConfigError, match="expected mjcf_sha256 in it"):
         load_player(stranger)
 
 
