@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import platform
 import time
 import traceback
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     begun = time.time()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    own = {"started": started, "pid": os.getpid()}
+    own = {"started": started, "host": platform.node(), "pid": os.getpid()}
     write_status(folder, status="RUNNING", **own)
     handler = _log_to(folder / LOG_FILE)
     tracker: Any = None

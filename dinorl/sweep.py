@@ -6,15 +6,19 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -40,6 +44,8 @@ log = logging.getLogger(__name__)
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
 PLAN_FILE = "plan.json"
 FINAL = ("DONE", "FAILED", "PRUNED")
+# How long jobs in other processes may take to keep what they have when the command is interrupted, s.
+ASKED_PATIENCE = 7.0
 
 
 @dataclass(frozen=True)
@@ -391,7 +397,8 @@ class Sweep:
         )
         first, self._launched = self._launched, self._launched + len(batch)
         try:
-            launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
+            with self._asking(batch):
+                launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
         except Exception as error:
             log.warning("launch failed: %s", error)
             report.say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
@@ -400,6 +407,39 @@ class Sweep:
             if "ray" in sys.modules:  # a worker that outlived its failed launch must not write beside its successor
                 sys.modules["ray"].shutdown()
         return None
+
+    @contextlib.contextmanager
+    def _asking(self, batch: Sequence[Job]) -> Iterator[None]:
+        """Pass an interruption on to jobs in other processes, and wait for them: launchers would kill them.
+
+        A job in this process listens by itself while it trains.
+        """
+
+        def running() -> list[int]:
+            states = [read_status(self.folder / job.folder) or {} for job in batch]
+            return [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
+
+        def hear(signum: int, frame: FrameType | None) -> None:
+            for number in before:  # a second one ends at once
+                signal.signal(number, signal.default_int_handler)
+            for pid in running():
+                if pid != os.getpid():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+            end = time.monotonic() + ASKED_PATIENCE
+            while running() and time.monotonic() < end:
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _job_overrides(self, job: Job) -> list[str]:
         own = {

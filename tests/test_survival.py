@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -195,3 +196,24 @@ def test_a_job_that_the_kernel_kills_for_its_memory_goes_on_from_its_bundle(
         run = tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance"
         assert json.loads((run / "status.json").read_text())["status"] == "DONE"
     assert (run / "ended-0").exists() and "goes on from" in (run / "train.log").read_text()
+
+
+def test_jobs_beside_the_command_keep_what_they_have_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launchers by themselves kill their workers. MLflow's server does not answer any more, and is not waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"
+        sweep = start(tmp_path, *SIDE_BY_SIDE[:4], "curriculum.timesteps=4000000", uri, "tracking.required=false")
+        runs = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
+        for run in runs:
+            wait_for_bundles(run, 5000)
+        sweep.send_signal(signal.SIGTERM)
+        said, _ = sweep.communicate(timeout=15.0)
+    assert sweep.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said
+    for run in runs:
+        status = json.loads((run / "status.json").read_text())
+        assert status["status"] == "INTERRUPTED" and "SIGTERM" in status["error"]
+        newest = max(int(path.name) for path in (run / "bundle").glob("[0-9]*"))
+        assert newest % 5120, "a bundle of the moment of the interruption, between two evaluations"
+        assert '"end": "KILLED"' in (run / "tracking.jsonl").read_text()

@@ -36,7 +36,7 @@ def client(uri: str) -> MlflowClient:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     # a server that is away must not hold anything up for long: what is not sent waits in the spool
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
 

@@ -40,9 +40,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum:
+        if signum == self.signum:  # another one may be the same wish, passed on by the command that started this job
             raise KeyboardInterrupt
-        self.signum, self._since = signum, time.monotonic()
+        if not self.signum:
+            self.signum, self._since = signum, time.monotonic()
 
     def check(self, kept: bool) -> None:
         """Stop the stage if that was asked for, and what it has is kept or keeping it would take too long.
