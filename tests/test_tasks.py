@@ -11,7 +11,7 @@ from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.task import Task
 from dinorl.tasks import episode, terms
-from dinorl.tasks.signals import Memory, Signals, remember, rows, to_heading
+from dinorl.tasks.signals import Memory, Signals, remember, rows, take_turns, to_heading
 from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 
 KNOBS = Knobs(
@@ -101,7 +101,9 @@ def alternation_of(contacts: list[tuple[bool, bool]], standing: Signals) -> floa
     for pair in contacts:
         contact = np.array([pair])
         landed = contact & (memory.airborne >= 2)
-        memory = remember(task.body, memory, replace(one, contact=contact, touchdown=landed, action=np.zeros((1, 1))))
+        last, share = take_turns(task.body, memory, landed)
+        step = {"contact": contact, "touchdown": landed, "last_touchdown": last, "alternation": share}
+        memory = remember(task.body, memory, replace(one, **step, action=np.zeros((1, 1))))
     return float(memory.alternation[0, 0])
 
 
@@ -216,6 +218,17 @@ def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: st
         if not ends:  # it moved on, and the animal sees where to
             assert env.sim.target[0, 0] != effector[0, 0]
             assert np.hypot(*(env.sim.target[0] - env.sim.qpos[0, :3])[:2]) > 1.4
+
+
+def test_a_fall_onto_the_target_is_neither_a_success_nor_paid() -> None:
+    env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0"]), 2)
+    env.reset()
+    for i in range(2):
+        env.sim.target[i] = env.sim.sensors[i, env.animal.layout.effector_pos[0]]
+    env.sim.qpos[1, 2] = 0.2  # far below what is healthy
+    step = env.step(np.zeros((2, env.action_space.shape[0])))
+    assert step.success.tolist() == [True, False] and step.terminated.all()
+    assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]
 
 
 def test_slip_charges_loaded_feet_alone(standing: Signals) -> None:

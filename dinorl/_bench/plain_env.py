@@ -40,6 +40,7 @@ class PlainEnv(gym.Env):
         functions = dict(plain_task.TERMS)
         event = {cfg.species.event.keys[role]: term for role, term in plain_task.EVENT_TERMS.items()
                  if role in cfg.species.event.keys}  # fmt: skip
+        self._bonus: float = getattr(cfg.env, cfg.species.event.keys["bonus"])
         self._paid: list[tuple[float, PlainTerm]] = [
             (weight, term) for key, term in (functions | event).items() if (weight := float(getattr(cfg.env, key)))
         ]
@@ -111,8 +112,11 @@ class PlainEnv(gym.Env):
         plain_task.take_turns(task.body, memory, s.stance)
 
         fell = plain_task.fallen(s, env)
-        success = s.event_distance <= task.knobs.event_threshold
+        happened = s.event_distance <= task.knobs.event_threshold
+        success = happened and not fell
         reward = sum(weight * term(s, task.knobs) for weight, term in self._paid) + env.fall_penalty * fell
+        if happened and fell:
+            reward -= self._bonus
         memory.action, memory.target_distance = action, s.target_distance
         terminated = fell or (success and task.ends_with_event)
         truncated = memory.steps >= env.max_episode_steps and not terminated

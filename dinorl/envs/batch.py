@@ -59,7 +59,7 @@ class Step:
     reward: np.ndarray  # (n,) float64
     terminated: np.ndarray  # (n,) bool
     truncated: np.ndarray  # (n,) bool
-    success: np.ndarray  # (n,) bool, the event happened in this step
+    success: np.ndarray  # (n,) bool, the event happened in this step, to an animal that has not fallen
     episodes: Episodes
 
 
@@ -112,7 +112,7 @@ class BatchEnv:
     def seed(self, seed: int, ids: np.ndarray | None = None) -> None:
         """Give animal ``i`` the seed ``seed + i`` and begin its episodes anew at the next reset."""
         chosen = np.arange(self.n) if ids is None else ids
-        self.seeds[chosen] = np.uint64(seed) + chosen.astype(np.uint64)
+        self.seeds[chosen] = np.uint64(seed % (1 << 64)) + chosen.astype(np.uint64)
         self.episode[chosen] = 0
         self._started[chosen] = False
 
@@ -159,11 +159,13 @@ class BatchEnv:
         self.signals = s
 
         fell = task.fell(s)
-        success = task.succeeded(s) & ~diverged
+        success = task.succeeded(s) & ~fell & ~diverged
         paid = task.rewards(s, fell)
         reward = np.zeros(self.n)
+        broken = diverged.any()
         for name, value in paid.items():
-            value[diverged] = 0.0
+            if broken:
+                value[diverged] = 0.0
             reward += value
             self.sums[name] += value
         self.returns += reward
@@ -200,9 +202,10 @@ class BatchEnv:
         u = uniform(self.seeds[ids], self.episode[ids], _RESET, 2 * joints + 2)
         noise = env.reset_noise_scale * (2.0 * u - 1.0)
         sim.reset(ids)
-        low, high = animal.model.jnt_range[animal.model.actuator_trnid[:, 0]].T
         cols = np.ix_(ids, animal.joint_qpos)
-        sim.qpos[cols] = np.clip(sim.qpos[cols] + noise[:, :joints], low, high)
+        sim.qpos[cols] = np.clip(
+            animal.home_qpos[animal.joint_qpos] + noise[:, :joints], animal.joint_low, animal.joint_high
+        )
         sim.qvel[np.ix_(ids, animal.joint_qvel)] = noise[:, joints : 2 * joints]
         yaw = np.pi * (2.0 * u[:, -2] - 1.0)
         sim.qpos[ids, 3], sim.qpos[ids, 6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
@@ -262,6 +265,6 @@ class BatchEnv:
             self.faults.append(
                 Fault(int(self.seeds[i]), int(self.episode[i]), int(self.memory.steps[i]), self.sim.before[i].copy())
             )
-        self.sim.reset(ids)
+        self.sim.repair(ids)
         self.sim.refresh(ids)
         self.sim.substeps[ids] = self.sim.sensors[ids][:, None, :]

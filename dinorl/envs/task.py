@@ -62,6 +62,7 @@ class Task:
         self.names = [*self.terms, "fall_penalty"]
         # An episode ends with the event where the event is paid; elsewhere the target moves on when it is reached.
         self.ends_with_event = bool(role["bonus"])
+        self._bonus = event.keys["bonus"].removesuffix("_weight")
         home = animal.target_height
         self._target = (role["distance_range"], role["lateral_range"], role.get("height_range", [home, home]))
 
@@ -81,6 +82,8 @@ class Task:
             for name, (_, term) in self.terms.items()
             if self.weights[name]
         }
+        if self._bonus in paid:  # a fall onto the target is no bite
+            paid[self._bonus] = s.xp.where(fell, 0.0, paid[self._bonus])
         if self.env.fall_penalty:
             paid["fall_penalty"] = self.env.fall_penalty * s.xp.astype(fell, s.xp.float64)
         return paid

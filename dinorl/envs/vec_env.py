@@ -18,18 +18,22 @@ from dinorl.envs.render import Camera
 from dinorl.tasks.observation import clock
 
 
-def episode_info(episodes: Episodes, row: int, elapsed: float) -> dict[str, Any]:
-    """Return what ``info`` says of an episode that ended: return, length, success, each term's sum."""
-    return {
-        "episode": {
-            "r": float(episodes.returns[row]),
-            "l": int(episodes.lengths[row]),
-            "t": round(elapsed, 6),
-        },
-        "is_success": bool(episodes.success[row]),
-        "diverged": bool(episodes.diverged[row]),
-        "reward_terms": {name: float(total[row]) for name, total in episodes.terms.items()},
-    }
+def episode_infos(episodes: Episodes, elapsed: float) -> list[dict[str, Any]]:
+    """Return what ``info`` says of episodes that ended: return, length, success, each term's sum."""
+    sums = [total.tolist() for total in episodes.terms.values()]
+    rows = list(zip(*sums, strict=True)) if sums else [()] * episodes.ids.size
+    return [
+        {
+            "episode": {"r": total, "l": length, "t": round(elapsed, 6)},
+            "is_success": success,
+            "diverged": diverged,
+            "reward_terms": dict(zip(episodes.terms, terms, strict=True)),
+        }
+        for total, length, success, diverged, terms in zip(
+            episodes.returns.tolist(), episodes.lengths.tolist(), episodes.success.tolist(),
+            episodes.diverged.tolist(), rows, strict=True,
+        )
+    ]  # fmt: skip
 
 
 class DinoVecEnv(VecEnv):
@@ -77,11 +81,11 @@ class DinoVecEnv(VecEnv):
         ended = step.episodes
         if ended.ids.size:
             self.drained.append(ended)
-            elapsed = time.time() - self._begun
-            for row, i in enumerate(ended.ids):
-                infos[i] = episode_info(ended, row, elapsed)
-                infos[i]["terminal_observation"] = ended.observation[row]
-                infos[i]["TimeLimit.truncated"] = bool(ended.truncated[row])
+            told = episode_infos(ended, time.time() - self._begun)
+            for i, info, last, cut in zip(
+                ended.ids.tolist(), told, ended.observation, ended.truncated.tolist(), strict=True
+            ):
+                infos[i] = info | {"terminal_observation": last, "TimeLimit.truncated": cut}
         return step.observation, step.reward.astype(np.float32), step.terminated | step.truncated, infos
 
     def drain_episodes(self) -> list[Episodes]:

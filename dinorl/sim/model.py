@@ -28,7 +28,10 @@ def mjcf_hash(species: SpeciesConfig) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns of ``sensordata`` by what they measure; index arrays, so any array library can gather with them."""
+    """Columns of ``sensordata`` by what they measure: index arrays, so any array library can gather with them.
+
+    Those that are read at every physics step are slices where the columns are evenly spaced, which spares a copy.
+    """
 
     trunk_pos: np.ndarray  # 3, m, world
     trunk_xaxis: np.ndarray  # 3, world
@@ -39,12 +42,12 @@ class Layout:
     tail_angvel: np.ndarray  # 3, rad/s, world
     target_pos: np.ndarray  # 3, m, world
     effector_pos: np.ndarray  # (effectors, 3), m, world
-    target_distance: np.ndarray  # (effectors,), m, from effector to target surface
+    target_distance: np.ndarray | slice  # (effectors,), m, from effector to target surface
     foot_touch: np.ndarray  # (feet,), N
     foot_pos: np.ndarray  # (feet, 3), m, world
     foot_linvel: np.ndarray  # (feet, 3), m/s, world
-    servo_force: np.ndarray  # (actuators,), N m
-    servo_velocity: np.ndarray  # (actuators,), rad/s
+    servo_force: np.ndarray | slice  # (actuators,), N m
+    servo_velocity: np.ndarray | slice  # (actuators,), rad/s
 
 
 class Animal:
@@ -75,6 +78,7 @@ class Animal:
         joints = self.model.actuator_trnid[:, 0]
         self.joint_qpos: np.ndarray = self.model.jnt_qposadr[joints]
         self.joint_qvel: np.ndarray = self.model.jnt_dofadr[joints]
+        self.joint_low, self.joint_high = self.model.jnt_range[joints].T.copy()  # rad
         self.target_mocap: int = int(self.model.body("target").mocapid[0])
         self.target_height: float = float(self.model.body("target").pos[2])
 
@@ -111,12 +115,12 @@ class Animal:
                 )
             },
             effector_pos=self._columns([f"{e}_pos" for e in effectors]),
-            target_distance=self._columns([f"{e}_target_distance" for e in effectors])[:, 0],
+            target_distance=_evenly(self._columns([f"{e}_target_distance" for e in effectors])[:, 0]),
             foot_touch=self._columns([f"{f}_touch" for f in feet])[:, 0],
             foot_pos=self._columns([f"{f}_pos" for f in feet]),
             foot_linvel=self._columns([f"{f}_linvel" for f in feet]),
-            servo_force=self._columns([f"{s}_force" for s in servos])[:, 0],
-            servo_velocity=self._columns([f"{s}_velocity" for s in servos])[:, 0],
+            servo_force=_evenly(self._columns([f"{s}_force" for s in servos])[:, 0]),
+            servo_velocity=_evenly(self._columns([f"{s}_velocity" for s in servos])[:, 0]),
         )  # fmt: skip
 
     def _columns(self, names: Sequence[str]) -> np.ndarray:
@@ -131,3 +135,13 @@ class Animal:
             start = self.model.sensor_adr[index]
             rows.append(np.arange(start, start + self.model.sensor_dim[index]))
         return np.stack(rows)
+
+
+def _evenly(columns: np.ndarray) -> np.ndarray | slice:
+    """Return rising columns that are evenly spaced as a slice, and others as they are."""
+    steps = np.unique(np.diff(columns))
+    if columns.size == 1:
+        return slice(int(columns[0]), int(columns[0]) + 1)
+    if steps.size == 1 and steps[0] > 0:
+        return slice(int(columns[0]), int(columns[-1]) + 1, int(steps[0]))
+    return columns

@@ -63,7 +63,8 @@ class Signals:
     effector_h: Array  # (n, effectors, 3) from each effector to the target
     effector_distance: Array  # (n,) from the nearest effector to the target's surface, now
     event_distance: Array  # (n,) the smallest such distance in the whole control step
-    alternation: Array  # (n, pairs)
+    last_touchdown: Array  # (n, pairs) as in the memory, this step's touchdowns included
+    alternation: Array  # (n, pairs) likewise
     phase: Array  # (n,) gait clock, cycles
     drift: Array  # (n,) horizontal distance from the start
 
@@ -153,6 +154,9 @@ def measure(
     contact = stance > 0.0
     touchdown = contact & (memory.airborne >= DEBOUNCE_STEPS)
     power = xp.abs(substeps[:, :, at.servo_force] * substeps[:, :, at.servo_velocity])
+    motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
+    motion_h = to_heading(motion, heading)
+    last_touchdown, alternation = take_turns(body, memory, touchdown)
 
     target = sensors[:, at.target_pos]
     target_h = to_heading(target - position, heading)
@@ -167,15 +171,15 @@ def measure(
         tilt=xp.acos(xp.clip(up_b[:, 2], -1.0, 1.0)),
         position_w=position[:, :2],
         heading_w=heading,
-        velocity_h=to_heading(sensors[:, at.com_linvel], heading),
-        trunk_velocity_h=to_heading(sensors[:, at.trunk_linvel], heading),
-        angular_velocity_h=to_heading(sensors[:, at.trunk_angvel], heading),
+        velocity_h=motion_h[:, 0],
+        trunk_velocity_h=motion_h[:, 1],
+        angular_velocity_h=motion_h[:, 2],
         tail_rate=_norm(xp, sensors[:, at.tail_angvel]),
         contact=contact,
         stance=stance,
         touchdown=touchdown,
         foot_speed=_norm(xp, sensors[:, at.foot_linvel[:, :2]]),
-        power=xp.mean(xp.sum(power, axis=2), axis=1),
+        power=xp.sum(power, axis=(1, 2)) / power.shape[1],
         joint_position=qpos[:, body.joint_qpos] - body.home_joints,
         joint_velocity=qvel[:, body.joint_qvel],
         action=action,
@@ -186,7 +190,8 @@ def measure(
         effector_h=to_heading(target[:, None, :] - sensors[:, at.effector_pos], heading),
         effector_distance=now,
         event_distance=xp.minimum(now, xp.min(substeps[:, :, at.target_distance], axis=(1, 2))),
-        alternation=_alternation(body, memory, touchdown)[1],
+        last_touchdown=last_touchdown,
+        alternation=alternation,
         phase=memory.phase,
         drift=_norm(xp, position[:, :2] - memory.start_w),
     )
@@ -195,13 +200,12 @@ def measure(
 def remember(body: Body, memory: Memory, signals: Signals) -> Memory:
     """Return the memory for the next step."""
     xp = signals.xp
-    last, alternation = _alternation(body, memory, signals.touchdown)
     return replace(
         memory,
         action=xp.asarray(signals.action, copy=True),  # memory is written in place at resets, signals never
         airborne=xp.where(signals.contact, xp.zeros_like(memory.airborne), memory.airborne + 1),
-        last_touchdown=last,
-        alternation=alternation,
+        last_touchdown=xp.asarray(signals.last_touchdown, copy=True),
+        alternation=xp.asarray(signals.alternation, copy=True),
         target_distance=xp.asarray(signals.target_distance, copy=True),
     )
 
@@ -211,8 +215,8 @@ def tick(body: Body, memory: Memory, frequency: float) -> Memory:
     return replace(memory, steps=memory.steps + 1, phase=(memory.phase + frequency * body.dt) % 1.0)
 
 
-def _alternation(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
-    """Update, for each left-right pair, which foot landed last and the running share of turns taken.
+def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
+    """Return, for each left-right pair, which foot landed last and the running share of turns taken, after a step.
 
     A touchdown on the other foot than the last raises the share, one on the same foot or on both at once (a hop) lowers
     it; without touchdowns it decays, so that standing after a walk earns nothing.
@@ -230,4 +234,8 @@ def _alternation(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, A
 
 
 def _norm(xp: Any, vector: Array) -> Array:
-    return xp.sqrt(xp.sum(vector * vector, axis=-1))
+    squares = vector * vector
+    total = squares[..., 0]
+    for i in range(1, vector.shape[-1]):  # two or three: a sum over so short an axis takes thrice as long
+        total = total + squares[..., i]
+    return xp.sqrt(total)
