@@ -56,7 +56,7 @@ type: $(STAMP) ## check types
 
 ui: $(STAMP) ## open the runs in MLflow
 	@mkdir -p outputs
-	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui $(ARGS) \
+	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 $(ARGS) \
 		--backend-store-uri sqlite:///outputs/mlflow.db --default-artifact-root outputs/mlartifacts
 
 play: $(STAMP) ## watch an animal: BUNDLE=outputs/…, or the last one trained

@@ -73,7 +73,10 @@ def _take(table: dict[str, Any], prefix: str, known: set[str], into: dict[str, A
     for key, value in table.items():
         full = f"{prefix}.{key}"
         if isinstance(value, dict):
-            _take(value, full, known, into.setdefault(key, {}), result)
+            below: dict[str, Any] = {}
+            _take(value, full, known, below, result)
+            if below:
+                into[key] = below
         elif full in known:
             into[key] = value
         else:

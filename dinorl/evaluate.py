@@ -67,7 +67,8 @@ def evaluate(source: Path, episodes: int = EPISODES, seed: int = SEED, overrides
     evaluator = Evaluator(cfg, episodes, seed)
     metrics = {"policy": evaluator.run(load_player(source)), **evaluator.null_policies()}
     report = {name: _nested(values) for name, values in metrics.items()}
-    head = {"bundle": str(source), "species": cfg.species.name, "stage": cfg.stage.name, "algo": cfg.algo.name}
+    named = {"event": cfg.species.event.name if cfg.stage.name == "behavior" else None}
+    head = {"bundle": str(source), "species": cfg.species.name, "stage": cfg.stage.name, **named, "algo": cfg.algo.name}
     return head | {"overrides": list(overrides), "seed": seed} | report.pop("policy") | {"null": report}
 
 
@@ -75,8 +76,9 @@ def table(report: Mapping[str, Any]) -> Any:
     """Return the report as a table for people."""
     from rich.table import Table
 
+    name = f"{report['species']} {report['event'] or report['stage']} ({report['algo']})"
     shown = Table(
-        title=f"{report['species']} {report['stage']} ({report['algo']}): {report['episodes']} episodes, "
+        title=f"{name}: {report['episodes']} episodes, "
         f"seeds {report['seed']}…{report['seed'] + report['episodes'] - 1}",
         title_justify="left",
     )
@@ -105,9 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--episodes {chosen.episodes} --seed {chosen.seed}: expected 1 or more and 0 or more")
     from dinorl.report import console
     from dinorl.training.locate import resolve
+    from dinorl.zoo import outdated
 
     try:
-        report = evaluate(resolve(chosen.bundle), chosen.episodes, chosen.seed, chosen.overrides)
+        source = resolve(chosen.bundle)
+        if why := outdated(source):
+            print(f"{why}; these are today's", file=sys.stderr)
+        report = evaluate(source, chosen.episodes, chosen.seed, chosen.overrides)
     except (ConfigError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

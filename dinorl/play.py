@@ -49,6 +49,7 @@ def _view(source: Path, seed: int | None) -> None:
 
     from dinorl.envs.batch import BatchEnv
     from dinorl.training import bundle
+    from dinorl.training.film import EVENT_HELD, averaged
     from dinorl.training.policy import load_player
 
     cfg = bundle.load_config(source)
@@ -60,15 +61,21 @@ def _view(source: Path, seed: int | None) -> None:
     data = mujoco.MjData(model)
     batch.sim.show(0, data)
     mujoco.mj_forward(model, data)
+    event, speed, happened = cfg.species.event.name.replace("_", " "), 0.0, 0.0
     with mujoco.viewer.launch_passive(model, data) as viewer:
         viewer.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
         viewer.cam.trackbodyid = model.body("trunk").id
         while viewer.is_running():
             begun = time.perf_counter()
-            observation = batch.step(policy(observation)).observation
+            step = batch.step(policy(observation))
+            observation = step.observation
+            speed = averaged(speed, batch)
+            happened = begun if step.success[0] else happened
+            told = f"{event}!" if begun - happened < EVENT_HELD else ""
             with viewer.lock():
                 batch.sim.show(0, data)
                 mujoco.mj_forward(model, data)
+            viewer.set_texts((None, mujoco.mjtGridPos.mjGRID_BOTTOMLEFT, cfg.species.title, f"{speed:.1f} m/s  {told}"))
             viewer.sync()
             time.sleep(max(0.0, batch.animal.control_timestep - (time.perf_counter() - begun)))
 

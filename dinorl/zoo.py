@@ -55,9 +55,11 @@ def add(run: Path) -> Path:
     size = sum((source / name).stat().st_size for name in kept)
     if size > LARGEST:
         raise ConfigError(f"{source}: {size:,} bytes; a zoo bundle has at most {LARGEST:,}")
-    status = read_status(source.parent.parent) or {}
+    run_dir = source.parent.parent
+    status = read_status(run_dir) or {}
     written = {
         "name": f"{cfg.species.name}/{stage}",
+        "recipe": _recipe(run_dir),
         "algo": meta["algo"],
         "seed": meta["seed"],
         "timesteps": meta["timesteps"],
@@ -69,13 +71,27 @@ def add(run: Path) -> Path:
         "evaluation": evaluate(source) | {"bundle": f"{cfg.species.name}/{stage}"},
     }
     folder = locate.SPECIES / cfg.species.name / locate.ZOO / stage
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    building = folder.parent / f".{stage}"  # the source may be what is replaced
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
     for name in kept:
-        shutil.copy(source / name, folder / name)
-    OmegaConf.save(_without_places(OmegaConf.load(source / bundle.CONFIG)), folder / bundle.CONFIG)
-    (folder / CARD).write_text(json.dumps(written, indent=1) + "\n")
+        shutil.copy(source / name, building / name)
+    OmegaConf.save(_without_places(OmegaConf.load(source / bundle.CONFIG)), building / bundle.CONFIG)
+    (building / CARD).write_text(json.dumps(written, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    building.rename(folder)
     return folder
+
+
+def _recipe(run_dir: Path) -> dict[str, Any] | None:
+    """Return the recipe that a run was composed with, and what was overridden of it; None if it is not known."""
+    path = run_dir / ".hydra" / "hydra.yaml"
+    if not path.exists():
+        return None
+    hydra = OmegaConf.load(path).hydra
+    chosen = ("stage", "species", "algo", "recipe", "seed", "warm_start", "hydra", "tracking", "sim.threads")
+    typed = [o for o in hydra.overrides.task if not o.lstrip("+").startswith(chosen)]
+    return {"name": hydra.runtime.choices.recipe, "overrides": typed}
 
 
 def _without_places(config: Any) -> Any:

@@ -18,7 +18,8 @@ import pytest
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.training import bundle
+from dinorl.tracking import NullTracker
+from dinorl.training import bundle, stage
 from dinorl.training.algorithms import make_model, wrapped
 from dinorl.training.policy import load_player
 
@@ -171,3 +172,19 @@ def test_the_commands_say_so_in_a_line(command: list[str], stranger: Path, tmp_p
     assert done.returncode != 0 and not canary.exists() and not (tmp_path / "film.mp4").exists()
     assert "Traceback" not in done.stderr and bundle.POLICY in done.stderr
     assert json.loads((stranger / "meta.json").read_text())["algo"] == "ppo"
+
+
+@pytest.mark.parametrize("name", ["state.npz", bundle.OPTIMIZER, bundle.RANDOM, "progress.json", "replay"])
+def test_a_pickle_in_what_a_stage_goes_on_with_is_refused(name: str, tmp_path: Path) -> None:
+    cfg = compose(["species=trex", "stage=balance", "algo=sac", "sim.n_envs=4", "sac.batch_size=8",
+                   "sac.buffer_size=64", "sac.learning_starts=8", "curriculum.timesteps=64", "eval.every=32", "eval.episodes=1",
+                   "env.max_episode_steps=5", "eval.video_seconds=0", "sim.threads=1"])  # fmt: skip
+    canary, run = tmp_path / "canary", tmp_path / "run"
+    stage.run_stage(cfg, run, NullTracker())  # type: ignore[arg-type]
+    found = [*(run / "replay").iterdir()] if name == "replay" else [*run.glob(f"bundle/[0-9]*/{name}")]
+    assert found
+    for path in found:
+        path.write_bytes(pickle.dumps(Evil(canary), protocol=0))
+    with pytest.raises(ConfigError, match="none of its bundles can be gone on with"):
+        stage.run_stage(cfg, run, NullTracker())  # type: ignore[arg-type]
+    assert not canary.exists()

@@ -37,11 +37,15 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
     }
     about = zoo.card(shipped)
     assert about["evaluation"]["episodes"] == 200 and "zero" in about["evaluation"]["null"]
+    assert about["recipe"] is None or about["recipe"]["name"] == "default"
     assert about["mjcf_sha256"] == bundle.load_meta(shipped)["mjcf_sha256"] and zoo.outdated(shipped) is None
     capsys.readouterr()
     assert zoo.main(["list"]) == 0
     listed = capsys.readouterr().out
     assert "trex/bite" in listed and "%" in listed
+    before = (shipped / "policy.npz").read_bytes()
+    assert zoo.main(["add", str(shipped)]) == 0, "measured again, from itself"
+    assert (shipped / "policy.npz").read_bytes() == before and zoo.card(shipped)["seed"] == about["seed"]
 
 
 def test_a_zoo_bundle_says_nothing_of_the_machine_it_was_trained_on(

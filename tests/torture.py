@@ -1,12 +1,13 @@
 """``make torture``: curricula killed (SIGKILL) at random moments and started again come to what uninterrupted ones do.
 
+And eight commands started at once, on a store that is not there yet, are eight sweeps.
+
 Prints what it did and found; exit status 1 if anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,25 +51,30 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.name for depth in ("*", "*/*") for path in (folder / "outputs" / "t").glob(depth))
 
 
-def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return every metric's history by stage and key, as MLflow has it."""
+def client(folder: Path) -> Any:
+    """Return a client of the embedded store below a folder."""
     from dinorl.tracking import store
 
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        mlflow = store.client(store.embedded_uri())
-        runs = mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()])
-        return {
-            run.data.tags["stage"]: {
-                key: [(m.step, m.value) for m in mlflow.get_metric_history(run.info.run_id, key)]
-                for key in run.data.metrics
-            }
-            for run in runs
-            if "mlflow.parentRunId" in run.data.tags
-        } | {"runs": {"count": [(len(runs), 0.0)]}}
-    finally:
-        os.chdir(before)
+    return store.client(f"sqlite:///{folder / store.OUTPUTS / store.DATABASE}")
+
+
+def runs(folder: Path) -> list[Any]:
+    """Return all runs that MLflow has there."""
+    mlflow = client(folder)
+    return list(mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()]))
+
+
+def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Return every metric's history by stage and key, as MLflow has it."""
+    mlflow, arrived = client(folder), runs(folder)
+    return {
+        run.data.tags["stage"]: {
+            key: [(m.step, m.value) for m in mlflow.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        for run in arrived
+        if "mlflow.parentRunId" in run.data.tags
+    } | {"runs": {"count": [(len(arrived), 0.0)]}}
 
 
 def differences(straight: Path, broken: Path) -> list[str]:
@@ -133,13 +140,36 @@ def torture(algo: str, kills: int, seed: int) -> list[str]:
         return found
 
 
+def together(count: int) -> list[str]:
+    """Start commands in the same moment, where there is no store yet; return what is wrong with what they leave."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "dinorl", "species=trex", "stage=balance", "experiment=debug",
+                   "curriculum.timesteps=256", "eval.every=256", "sim.threads=1"]  # fmt: skip
+        pipe = subprocess.PIPE
+        begun = [subprocess.Popen(command, cwd=scratch, stdout=pipe, stderr=subprocess.STDOUT) for _ in range(count)]
+        said = [process.communicate()[0].decode() for process in begun]
+        found = [said[i][-2000:] for i, process in enumerate(begun) if process.returncode]
+        folders = len(list(Path(scratch).glob("outputs/*/trex-ppo-s0/1-balance/bundle/best")))
+        arrived = runs(Path(scratch))
+        if folders != count:
+            found.append(f"{folders} sweeps have left a bundle in a folder of their own")
+        if Counter(run.info.status for run in arrived) != {"FINISHED": 2 * count}:
+            found.append(f"MLflow has {Counter(run.info.status for run in arrived)}")
+        if any("mlflow.parentRunId" in run.data.tags and "eval/return_mean" not in run.data.metrics for run in arrived):
+            found.append("MLflow lacks the evaluation of one")
+        return found
+
+
 def main() -> int:
     """Torture both algorithms."""
     parser = argparse.ArgumentParser(description="Kill curricula at random moments, and compare.")
     parser.add_argument("--kills", type=int, default=10, help="per algorithm (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     chosen = parser.parse_args()
-    bad = 0
+    found = together(8)
+    bad = len(found)
+    print(f"eight at once: {'each its own folder, each told MLflow all' if not found else ''}")
+    print("\n".join(f"  {line}" for line in found), flush=True)
     for algo in ALGORITHMS:
         found = torture(algo, chosen.kills, chosen.seed)
         bad += len(found)

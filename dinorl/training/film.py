@@ -55,7 +55,7 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
                 written += 1
             taken = batch.step(policy(observation))
             observation = taken.observation
-            speed += (batch.signals.velocity_h[0, 0] - speed) * dt / SPEED_WINDOW
+            speed = averaged(speed, batch)
             step += 1
             if not taken.episodes.ids.size:
                 continue
@@ -67,6 +67,12 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
             speed = 0.0
     camera.close()
     return path
+
+
+def averaged(speed: float, batch: BatchEnv) -> float:
+    """Return the first animal's speed ahead, m/s, averaged over :data:`SPEED_WINDOW`, after one more step."""
+    new = float(batch.signals.velocity_h[0, 0])
+    return speed + (new - speed) * batch.animal.control_timestep / SPEED_WINDOW
 
 
 def subtitled(picture: np.ndarray, *texts: str) -> np.ndarray:

@@ -8,14 +8,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
 from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import make_model, replay_ratio, wrapped
+from dinorl.training.algorithms import StagePPO, StageSAC, make_model, replay_ratio, wrapped
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
@@ -82,7 +84,7 @@ def run_stage(
         if cfg.curriculum.handover_log_std is not None:
             model.explore(cfg.curriculum.handover_log_std)
         tracker.say(f"starts from {source}")
-    _announce(cfg, raw, tracker)
+    _announce(cfg, raw, model, tracker)
 
     left = cfg.curriculum.timesteps - model.num_timesteps
     if left > 0 and not callback.passed:
@@ -105,11 +107,15 @@ def run_stage(
     return StageResult(verdict, model.num_timesteps, seconds, best, callback.best_evaluation)
 
 
-def _announce(cfg: Config, env: DinoVecEnv, tracker: Tracker) -> None:
+def _announce(cfg: Config, env: DinoVecEnv, model: StagePPO | StageSAC, tracker: Tracker) -> None:
     terms = ", ".join(f"{name} {weight:g}" for name, weight in env.batch.task.active().items())
     tracker.say(f"{env.num_envs} animals, {cfg.curriculum.timesteps:,} steps; rewards: {terms}")
-    if cfg.algo.name == "sac":
+    if isinstance(model, StageSAC):
         tracker.say(f"replay ratio {replay_ratio(cfg):g} gradient steps per environment step")
+        buffer = model.replay_buffer
+        assert isinstance(buffer, ReplayBuffer)
+        size = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
+        tracker.say(f"replay buffer {buffer.buffer_size * env.num_envs:,} steps, {size / 2**20:,.0f} MiB")
         tracker.log_metrics({"time/replay_ratio": replay_ratio(cfg)}, 0)
     if cfg.eval.episodes < MIN_EPISODES:
         tracker.say(f"eval.episodes={cfg.eval.episodes}: with fewer than {MIN_EPISODES} nothing is proven")
