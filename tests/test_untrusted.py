@@ -177,8 +177,8 @@ def test_the_commands_say_so_in_a_line(command: list[str], stranger: Path, tmp_p
 @pytest.mark.parametrize("name", ["state.npz", bundle.OPTIMIZER, bundle.RANDOM, "progress.json", "replay"])
 def test_a_pickle_in_what_a_stage_goes_on_with_is_refused(name: str, tmp_path: Path) -> None:
     cfg = compose(["species=trex", "stage=balance", "algo=sac", "sim.n_envs=4", "sac.batch_size=8",
-                   "sac.buffer_size=64", "sac.learning_starts=8", "curriculum.timesteps=64", "eval.every=32", "eval.episodes=1",
-                   "env.max_episode_steps=5", "eval.video_seconds=0", "sim.threads=1"])  # fmt: skip
+                   "sac.buffer_size=64", "sac.learning_starts=8", "curriculum.timesteps=64", "eval.every=32",
+                   "eval.episodes=1", "env.max_episode_steps=5", "eval.video_seconds=0", "sim.threads=1"])  # fmt: skip
     canary, run = tmp_path / "canary", tmp_path / "run"
     stage.run_stage(cfg, run, NullTracker())  # type: ignore[arg-type]
     found = [*(run / "replay").iterdir()] if name == "replay" else [*run.glob(f"bundle/[0-9]*/{name}")]
