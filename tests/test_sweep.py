@@ -90,6 +90,7 @@ def test_a_job_that_fails_stops_only_its_own_lineage(
     (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
     extra = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s",
+                  "sweep.retries=0",
                   f"hydra/launcher={launcher}", *extra)  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     found = statuses(folder)

@@ -11,13 +11,13 @@ from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.task import Task
 from dinorl.tasks import episode, terms
-from dinorl.tasks.signals import Memory, Signals, remember, rows, take_turns, to_heading
+from dinorl.tasks.signals import Memory, Signals, count_event, remember, rows, take_turns, to_heading
 from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 
 KNOBS = Knobs(
     home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
     idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0,
-    event_threshold=0.0,
+    event_hold=0,
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def memory_of(n: int) -> Memory:
     return Memory(
         steps=np.zeros(n, dtype=np.int64), start_w=np.zeros((n, 2)), action=np.zeros((n, 1)),
         airborne=np.zeros((n, 2), dtype=np.int64), last_touchdown=np.full((n, 1), -1), alternation=np.zeros((n, 1)),
-        phase=np.zeros(n), target_distance=np.zeros(n),
+        phase=np.zeros(n), target_distance=np.zeros(n), event_steps=np.zeros(n, dtype=np.int64),
     )  # fmt: skip
 
 
@@ -198,16 +198,18 @@ def test_weights_are_paid_and_zero_ones_are_not_computed() -> None:
 
 
 def test_the_event_is_seen_at_any_time_of_the_control_step(standing: Signals) -> None:
-    missed = replace(standing, event_distance=np.array([0.01, 0.3]))
-    grazed = replace(standing, event_distance=np.array([-0.01, 0.3]), effector_distance=np.array([0.2, 0.3]))
-    assert terms.happened(missed, KNOBS).tolist() == [False, False]
-    assert terms.happened(grazed, KNOBS).tolist() == [True, False]
+    def happened(nearest: float) -> list[bool]:
+        steps = count_event(np.zeros(2, dtype=np.int64), np.array([nearest, 0.3]), 0.0)
+        return terms.happened(replace(standing, event_steps=steps), KNOBS).tolist()
+
+    assert happened(0.01) == [False, False]
+    assert happened(-0.01) == [True, False]
 
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
 def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: str) -> None:
     for stage, ends in (("locomotion", False), ("behavior", True)):
-        cfg = compose([f"species={species}", f"stage={stage}", "env.reset_noise_scale=0"])
+        cfg = compose([f"species={species}", f"stage={stage}", "env.reset_noise_scale=0", "env.event_hold=0"])
         env = BatchEnv(cfg, 2)
         env.reset()
         effector = env.sim.sensors[:, env.animal.layout.effector_pos[0]]
@@ -220,14 +222,23 @@ def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: st
             assert np.hypot(*(env.sim.target[0] - env.sim.qpos[0, :3])[:2]) > 1.4
 
 
-def test_a_fall_onto_the_target_is_neither_a_success_nor_paid() -> None:
-    env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0"]), 2)
+@pytest.mark.parametrize(("hold", "steps"), [(0.0, 1), (0.1, 6)])
+def test_a_fall_onto_the_target_is_neither_a_success_nor_paid(hold: float, steps: int) -> None:
+    """The first animal touches it and stands; the second touches it and is down before the time is up."""
+    env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0", f"env.event_hold={hold}"]), 2)
     env.reset()
     for i in range(2):
         env.sim.target[i] = env.sim.sensors[i, env.animal.layout.effector_pos[0]]
-    env.sim.qpos[1, 2] = 0.2  # far below what is healthy
-    step = env.step(np.zeros((2, env.action_space.shape[0])))
-    assert step.success.tolist() == [True, False] and step.terminated.all()
+    ended = np.zeros(2)
+    for k in range(1, steps + 1):
+        if k == steps:
+            env.sim.qpos[1, 2] = 0.2  # far below what is healthy
+        step = env.step(np.zeros((2, env.action_space.shape[0])))
+        env.sim.target[:] += 5.0  # one touch is enough
+        ended[step.terminated] = k
+        if k < steps:
+            assert not step.terminated.any() and not step.success.any()
+    assert step.success.tolist() == [True, False] and ended.tolist() == [steps, steps]
     assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]
 
 

@@ -112,18 +112,18 @@ class PlainEnv(gym.Env):
         plain_task.take_turns(task.body, memory, s.stance)
 
         fell = plain_task.fallen(s, env)
-        happened = s.event_distance <= task.knobs.event_threshold
+        happened = s.event_steps == task.knobs.event_hold + 1
         success = happened and not fell
         reward = sum(weight * term(s, task.knobs) for weight, term in self._paid) + env.fall_penalty * fell
         if happened and fell:
             reward -= self._bonus
-        memory.action, memory.target_distance = action, s.target_distance
+        memory.action, memory.target_distance, memory.event_steps = action, s.target_distance, s.event_steps
         terminated = fell or (success and task.ends_with_event)
         truncated = memory.steps >= env.max_episode_steps and not terminated
         if not task.ends_with_event and s.target_distance < episode.TARGET_REACHED and not (terminated or truncated):
             data.mocap_pos[animal.target_mocap] = self.draw_target(s.position, s.heading)
             seen = self._look()
-            seen.stance, memory.target_distance = s.stance, seen.target_distance
+            seen.stance, memory.target_distance, memory.event_steps = s.stance, seen.target_distance, 0
             s = seen
         return self._observation(s), reward, terminated, truncated, {"is_success": success}
 

@@ -32,6 +32,7 @@ class PlainMemory:
     airborne: list[int] = field(default_factory=list)
     last_touchdown: list[int] = field(default_factory=list)
     alternation: list[float] = field(default_factory=list)
+    event_steps: int = 0
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class PlainSignals:
     effector_h: list[float]
     effector_distance: float
     event_distance: float
+    event_steps: int
     alternation: list[float]
     phase: float
     drift: float
@@ -129,7 +131,8 @@ def measure(
         approach_speed=(memory.target_distance - distance) / body.dt,
         effector_h=effector_h,
         effector_distance=float(reach[-1].min()),
-        event_distance=float(reach.min()),
+        event_distance=(closest := float(reach.min())),
+        event_steps=memory.event_steps + 1 if memory.event_steps or closest <= body.event_threshold else 0,
         alternation=memory.alternation,
         phase=memory.phase,
         drift=math.hypot(x - memory.start[0], y - memory.start[1]),
@@ -254,7 +257,7 @@ TERMS: dict[str, PlainTerm] = {
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,
 }
 EVENT_TERMS: dict[str, PlainTerm] = {
-    "bonus": lambda s, k: float(s.event_distance <= k.event_threshold),
+    "bonus": lambda s, k: float(s.event_steps == k.event_hold + 1),
     "approach_weight": _approach,
     "proximity_weight": lambda s, k: _bell(s.target_distance, terms.TRUNK_PROXIMITY),
     "effector_proximity_weight": lambda s, k: _bell(_clip(s.effector_distance, 0.0, 100.0), terms.EFFECTOR_PROXIMITY),

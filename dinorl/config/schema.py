@@ -107,6 +107,7 @@ class EnvConfig:
     max_tilt_angle: float
     reset_noise_scale: float
     first_target_bearing_range: list[float]
+    event_hold: float
     max_episode_steps: int
     push_interval: float
     push_speed: float

@@ -106,6 +106,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.action_time_constant": (_NON_NEGATIVE, 0.06),
     "env.reset_noise_scale": (_NON_NEGATIVE, 0.05),
     "env.max_episode_steps": (_MANY, 1000),
+    "env.event_hold": (Range(0, 10), 0.5),
     "env.push_interval": (_NON_NEGATIVE, 2.0),
     "env.push_speed": (_NON_NEGATIVE, 0.5),
     "seed": (Range(0, 2**20), 0),

@@ -256,6 +256,7 @@ class BatchEnv:
         self.sim.refresh(ids)
         seen = self._look(ids)
         self.memory.target_distance[ids] = seen.target_distance
+        self.memory.event_steps[ids] = 0
         observation[ids] = observe(replace(seen, stance=s.stance[ids]))
 
     def _rescue(self, ids: np.ndarray) -> None:

@@ -32,6 +32,7 @@ class Task:
     def __init__(self, cfg: Config, animal: Animal) -> None:
         env, event = cfg.env, cfg.species.event
         self.env = env
+        role = {name: getattr(env, key) for name, key in event.keys.items()}
         self.body = Body(
             layout=animal.layout,
             home_joints=animal.home_qpos[animal.joint_qpos],
@@ -39,9 +40,9 @@ class Task:
             joint_qvel=animal.joint_qvel,
             load_threshold=CONTACT_LOAD * animal.weight,
             dt=animal.control_timestep,
+            event_threshold=role.get("threshold", 0.0),
             foot_pairs=foot_pairs(cfg.species.feet),
         )
-        role = {name: getattr(env, key) for name, key in event.keys.items()}
         self.knobs = Knobs(
             home_height=animal.home_height,
             weight_newton=animal.weight,
@@ -53,7 +54,7 @@ class Task:
             gait_phase=tuple(cfg.species.gait_phase),
             gait_clock_duty=env.gait_clock_duty,
             gait_full_speed=env.gait_full_speed,
-            event_threshold=role.get("threshold", 0.0),
+            event_hold=round(env.event_hold / animal.control_timestep),
         )
         functions: dict[str, Term] = dict(TERMS)
         functions |= {event.keys[name]: term for name, term in EVENT_TERMS.items() if name in event.keys}
@@ -96,7 +97,7 @@ class Task:
         )
 
     def succeeded(self, s: Signals) -> Array:
-        """Return (n,) bool: which animals have had their event."""
+        """Return (n,) bool: which animals have had their event, and ``env.event_hold`` after it."""
         return happened(s, self.knobs)
 
     def targets(self, position_w: np.ndarray, heading_w: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class Recorder:
         self.returns += reward * g
         self.fell |= fell & going
         first = success & going & ~self.success
-        self.event_step[first] = self.steps[first]
+        self.event_step[first] = (self.steps - np.maximum(s.event_steps - 1, 0))[first]  # it counts some time later
         self.success |= first
         self.forward += s.velocity_h[:, 0] * g
         self.lateral += np.abs(s.velocity_h[:, 1]) * g

@@ -30,6 +30,7 @@ class Memory:
     alternation: Array  # (n, pairs) running share of touchdowns on the other foot than the last, decaying
     phase: Array  # (n,) gait clock, cycles
     target_distance: Array  # (n,) horizontal distance to the target, the step before
+    event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Signals:
     effector_h: Array  # (n, effectors, 3) from each effector to the target
     effector_distance: Array  # (n,) from the nearest effector to the target's surface, now
     event_distance: Array  # (n,) the smallest such distance in the whole control step
+    event_steps: Array  # (n,) as in the memory, this step included
     last_touchdown: Array  # (n, pairs) as in the memory, this step's touchdowns included
     alternation: Array  # (n, pairs) likewise
     phase: Array  # (n,) gait clock, cycles
@@ -79,6 +81,7 @@ class Body:
     joint_qvel: Array  # (actuators,) columns of qvel
     load_threshold: float  # N, a foot bearing more than this is in contact
     dt: float  # s, control step
+    event_threshold: float  # m, the event happens when an effector is as close to the target's surface
     foot_pairs: tuple[tuple[int, int], ...]  # left and right foot of each girdle
 
 
@@ -124,6 +127,7 @@ def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Me
         alternation=xp.zeros((n, pairs)),
         phase=phase,
         target_distance=_norm(xp, (target - position)[:, :2]),
+        event_steps=xp.zeros(n, dtype=xp.int64),
     )
 
 
@@ -162,6 +166,7 @@ def measure(
     target_h = to_heading(target - position, heading)
     distance = _norm(xp, target_h[:, :2])
     now = xp.min(sensors[:, at.target_distance], axis=1)
+    closest = xp.minimum(now, xp.min(substeps[:, :, at.target_distance], axis=(1, 2)))
     return Signals(
         xp=xp,
         height=position[:, 2],
@@ -189,7 +194,8 @@ def measure(
         approach_speed=(memory.target_distance - distance) / body.dt,
         effector_h=to_heading(target[:, None, :] - sensors[:, at.effector_pos], heading),
         effector_distance=now,
-        event_distance=xp.minimum(now, xp.min(substeps[:, :, at.target_distance], axis=(1, 2))),
+        event_distance=closest,
+        event_steps=count_event(memory.event_steps, closest, body.event_threshold),
         last_touchdown=last_touchdown,
         alternation=alternation,
         phase=memory.phase,
@@ -207,7 +213,14 @@ def remember(body: Body, memory: Memory, signals: Signals) -> Memory:
         last_touchdown=xp.asarray(signals.last_touchdown, copy=True),
         alternation=xp.asarray(signals.alternation, copy=True),
         target_distance=xp.asarray(signals.target_distance, copy=True),
+        event_steps=xp.asarray(signals.event_steps, copy=True),
     )
+
+
+def count_event(steps: Array, distance: Array, threshold: float) -> Array:
+    """Return (n,) control steps since the event, its own included, from those before and this step's distances."""
+    xp = namespace(distance)
+    return xp.where((steps > 0) | (distance <= threshold), steps + 1, 0)
 
 
 def tick(body: Body, memory: Memory, frequency: float) -> Memory:

@@ -27,7 +27,7 @@ class Knobs:
     gait_phase: tuple[float, ...]  # cycles
     gait_clock_duty: float
     gait_full_speed: float  # m/s, from which gait terms pay in full
-    event_threshold: float  # m
+    event_hold: int  # control steps that the animal must stay up after its event
 
 
 Term = Callable[[Signals, Knobs], Array]
@@ -153,7 +153,7 @@ def idle_penalty(s: Signals, k: Knobs) -> Array:
 
 
 def event_bonus(s: Signals, k: Knobs) -> Array:
-    """Pay once for the event itself: the bite, the strike, the reach."""
+    """Pay once for the event, when the animal has stayed up after it: the bite, the strike, the reach."""
     return s.xp.astype(happened(s, k), s.xp.float64)
 
 
@@ -179,8 +179,11 @@ def gait_speed(s: Signals, k: Knobs) -> Array:
 
 
 def happened(s: Signals, k: Knobs) -> Array:
-    """Return (n,) bool: the effector came within the event's threshold at some time in the control step."""
-    return s.event_distance <= k.event_threshold
+    """Return (n,) bool: the effector came within the event's threshold, ``event_hold`` control steps ago.
+
+    That an animal which throws itself at the target has ended its episode by then is what the wait is for.
+    """
+    return s.event_steps == k.event_hold + 1
 
 
 # The env key that weighs each term. ``fall_penalty`` is the environment's own: it is the one that knows of falls.
