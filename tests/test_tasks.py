@@ -239,7 +239,7 @@ def test_a_fall_onto_the_target_is_neither_a_success_nor_paid(hold: float, steps
         if k < steps:
             assert not step.terminated.any() and not step.success.any()
     assert step.success.tolist() == [True, False] and ended.tolist() == [steps, steps]
-    assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]
+    assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]  # what was paid to the second is taken back
 
 
 def test_slip_charges_loaded_feet_alone(standing: Signals) -> None:

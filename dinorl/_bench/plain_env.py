@@ -115,7 +115,7 @@ class PlainEnv(gym.Env):
         happened = s.event_steps == task.knobs.event_hold + 1
         success = happened and not fell
         reward = sum(weight * term(s, task.knobs) for weight, term in self._paid) + env.fall_penalty * fell
-        if happened and fell:
+        if fell and s.event_steps:
             reward -= self._bonus
         memory.action, memory.target_distance, memory.event_steps = action, s.target_distance, s.event_steps
         terminated = fell or (success and task.ends_with_event)

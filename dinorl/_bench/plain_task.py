@@ -257,7 +257,7 @@ TERMS: dict[str, PlainTerm] = {
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,
 }
 EVENT_TERMS: dict[str, PlainTerm] = {
-    "bonus": lambda s, k: float(s.event_steps == k.event_hold + 1),
+    "bonus": lambda s, k: float(s.event_steps == 1),
     "approach_weight": _approach,
     "proximity_weight": lambda s, k: _bell(s.target_distance, terms.TRUNK_PROXIMITY),
     "effector_proximity_weight": lambda s, k: _bell(_clip(s.effector_distance, 0.0, 100.0), terms.EFFECTOR_PROXIMITY),

@@ -83,8 +83,10 @@ class Task:
             for name, (_, term) in self.terms.items()
             if self.weights[name]
         }
-        if self._bonus in paid:  # a fall onto the target is no bite
-            paid[self._bonus] = s.xp.where(fell, 0.0, paid[self._bonus])
+        if self._bonus in paid:  # a fall onto the target is no bite: what was paid for it is taken back
+            paid[self._bonus] = paid[self._bonus] - self.weights[self._bonus] * s.xp.astype(
+                fell & (s.event_steps > 0), s.xp.float64
+            )
         if self.env.fall_penalty:
             paid["fall_penalty"] = self.env.fall_penalty * s.xp.astype(fell, s.xp.float64)
         return paid

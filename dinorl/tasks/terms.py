@@ -153,8 +153,12 @@ def idle_penalty(s: Signals, k: Knobs) -> Array:
 
 
 def event_bonus(s: Signals, k: Knobs) -> Array:
-    """Pay once for the event, when the animal has stayed up after it: the bite, the strike, the reach."""
-    return s.xp.astype(happened(s, k), s.xp.float64)
+    """Pay once for the event itself: the bite, the strike, the reach.
+
+    Who falls before ``event_hold`` is over loses it again (the environment knows of falls). Paid at the end of that time
+    instead, it comes to the same, and is learned half as fast.
+    """
+    return s.xp.astype(s.event_steps == 1, s.xp.float64)
 
 
 def event_approach(s: Signals, k: Knobs) -> Array:
