@@ -155,7 +155,7 @@ def idle_penalty(s: Signals, k: Knobs) -> Array:
 def event_bonus(s: Signals, k: Knobs) -> Array:
     """Pay once for the event itself: the bite, the strike, the reach.
 
-    Who falls before ``event_hold`` is over loses it again (the environment knows of falls). Paid at the end of that time
+    Who falls before ``event_hold`` is over loses it again (the environment knows of falls). Paid after that time
     it would come to the same, but first touches are falls, and would teach nothing.
     """
     return s.xp.astype(s.event_steps == 1, s.xp.float64)
