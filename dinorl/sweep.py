@@ -302,8 +302,10 @@ class Sweep:
 
         ends: dict[Path, tuple[str, Mapping[str, str]]] = {}
         for job in plan.jobs:
-            lost = states[job.key].get("lost", False)
-            ends[self.folder / job.folder] = ("FAILED", {"status": "FAILED"}) if lost else ("", {})
+            if states[job.key].get("lost"):
+                ends[self.folder / job.folder] = ("FAILED", {"status": "FAILED"})
+            elif states[job.key].get("reused"):  # it may have ended before all was sent
+                ends[self.folder / job.folder] = ("", {})
         for lineage in plan.lineages:
             shared = {
                 f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
