@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import time
 import traceback
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ from dinorl.lock import locked
 STATUS_FILE, LOG_FILE = "status.json", "train.log"
 log = logging.getLogger(__name__)
 # How long a job waits for another process to leave its folder, s.
-_PATIENCE = 10.0
+PATIENCE = 10.0
+# The signal by which a command passes its own interruption on to its jobs: they may have heard that one themselves.
+PASSED_ON = signal.SIGUSR1
 
 _DISK_FULL = (
     "the disk of {} is full; the bundles on it are whole. Make room and give the same command again: it goes on "
@@ -72,7 +75,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(folder, _PATIENCE))  # a worker may outlive the command that started it
+            held.enter_context(locked(folder, PATIENCE))  # a worker may outlive the command that started it
         except BlockingIOError as error:
             pid = (read_status(folder) or {}).get("pid", "?")
             raise RuntimeError(f"process {pid} trains in {folder} still; end it, or wait for it") from error
@@ -83,11 +86,11 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     begun = time.time()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     own = {"started": started, "host": platform.node(), "pid": os.getpid()}
-    write_status(folder, status="RUNNING", **own)
     handler = _log_to(folder / LOG_FILE)
     tracker: Any = None
     outcome: dict[str, Any] = {"status": "FAILED", "gate": "none", "error": None}
     try:
+        write_status(folder, status="RUNNING", **own)
         config = build(cfg)
         from dinorl.tracking import Tracker
         from dinorl.training import resume

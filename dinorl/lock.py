@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 _BUSY = (errno.EAGAIN, errno.EACCES)
 
 
@@ -33,6 +35,7 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
                 break
             except OSError as error:
                 if error.errno not in _BUSY:
+                    log.warning("%s cannot be locked (%s): no second command may write there", folder, error.strerror)
                     break
                 if time.monotonic() >= end:
                     raise BlockingIOError(error.errno, "another process writes there", str(folder)) from error

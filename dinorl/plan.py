@@ -310,7 +310,6 @@ def check_fits(before: Config, after: Config, stage: str) -> None:
 
 
 _TUNED = "SAC tunes its entropy coefficient itself"
-_OFF = ("null", "0", "0.0")  # to turn off what is off already is no mistake
 
 
 def _tuned_by_hand(config: Config) -> bool:
@@ -339,6 +338,13 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
 }  # fmt: skip
 
 
+def _is_off(key: str, value: str | None) -> bool:
+    try:
+        return float(value or 0) == (1.0 if key == "curriculum.push_scale" else 0.0)
+    except ValueError:
+        return value == "null"
+
+
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
     """Refuse options of an algorithm that no job of the plan uses."""
     used = {job.config.algo.name for job in plan.jobs}
@@ -351,11 +357,8 @@ def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
             )
         needs = NEEDS.get(setting.name)
         reached = [job for job in plan.jobs if setting.scope in (None, job.stage)]
-        if (
-            needs is not None
-            and set(setting.values) - {*_OFF, None}
-            and not any(needs[0](job.config) for job in reached)
-        ):
+        off = all(_is_off(setting.name, value) for value in setting.values)  # to turn off what is off is no mistake
+        if needs is not None and not off and not any(needs[0](job.config) for job in reached):
             raise ConfigError(f"{setting.typed}: means nothing here, {needs[1]}. {needs[2]}, or remove it")
 
 

@@ -25,6 +25,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
@@ -35,7 +36,7 @@ from dinorl import report
 from dinorl.config import CONFIG_NAME, Config, ConfigError, build
 from dinorl.config.explain import SCOPES, check_options, explain
 from dinorl.config.messages import unknown_key, wrong_value
-from dinorl.job import STATUS_FILE, read_status, write_json, write_status
+from dinorl.job import PASSED_ON, PATIENCE, STATUS_FILE, read_status, write_json, write_status
 from dinorl.lock import locked
 from dinorl.plan import Job, Plan, check_fits, hydra_value, make_plan, read_settings, trained_on
 
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
 PLAN_FILE = "plan.json"
+SPOOL = "tracking.jsonl"  # of dinorl.tracking.spool, which takes seconds to import
 FINAL = ("DONE", "FAILED", "PRUNED")
 # How long jobs in other processes may take to keep what they have when the command is interrupted, s.
 ASKED_PATIENCE = 7.0
@@ -156,8 +158,7 @@ class Sweep:
                 report.print_plan(plan, done=self._done_before(plan))
                 return
             self._open_store(plan)
-            with self._open_folder():
-                self._check_folder(plan)  # another command may have been at it until now
+            with self._open_folder(plan):
                 report.print_plan(plan, self.folder, self._done_before(plan))
                 self._open_lineages(plan)
                 try:
@@ -227,11 +228,12 @@ class Sweep:
                 "Type another sweep.name, or resume=true to run what is missing"
             )
         known = self._known()
-        places = {key: folder for folder, key in known.items()}
+        # whose lineage is there still: a run needs its parent's
+        places = {k: f for f, k in known.items() if (self.folder / f).parent.joinpath(SPOOL).exists()}
         for job in plan.jobs:
             if job.key in places:
                 job.lineage = places[job.key].partition("/")[0]
-            elif job.folder in known and any((self.folder / job.folder / "bundle").glob("*")):
+            elif any((self.folder / job.folder / "bundle").glob("*")):
                 raise ConfigError(
                     f"{self.folder / job.folder}: holds a run of another plan: {self._difference(job)}. "
                     "Type another sweep.name, or delete that folder"
@@ -254,11 +256,14 @@ class Sweep:
         return "the stages before it, its warm_start or the animal's MJCF have changed"
 
     @contextlib.contextmanager
-    def _open_folder(self) -> Iterator[None]:
+    def _open_folder(self, plan: Plan) -> Iterator[None]:
         """Make the sweep's folder if it is not there, and hold it: no other command may write there meanwhile."""
         with contextlib.ExitStack() as held:
+            made = False
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    self.folder.mkdir(parents=True)
+                    made = True
                 held.enter_context(locked(self.folder))
             except BlockingIOError as error:
                 raise ConfigError(
@@ -269,6 +274,8 @@ class Sweep:
                 raise ConfigError(
                     f"{self.folder}: cannot be made: {error.strerror}. Type another sweep.name"
                 ) from error
+            if not made:
+                self._check_folder(plan)  # another command may have been at it until now
             yield
 
     def _open_store(self, plan: Plan) -> None:
@@ -371,44 +378,60 @@ class Sweep:
 
     def _launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
         """Launch jobs together; those that come back without a final state, again, each on its own."""
-        left = list(jobs)
-        for job in left:  # in this order: what another plan was done with is not taken for this one's
-            with contextlib.suppress(OSError):
-                (self.folder / job.folder / STATUS_FILE).unlink()
+        left = []
+        for job in jobs:
+            folder = self.folder / job.folder
+            if folder.is_symlink():  # another lineage's, that this one shared
+                folder.unlink()
+            try:  # before its plan is remembered: what another plan was done with is not taken for this one's
+                with locked(folder, PATIENCE):
+                    (folder / STATUS_FILE).unlink()
+            except BlockingIOError:  # a worker that outlived the command that started it
+                pid = (read_status(folder) or {}).get("pid", "?")
+                error = f"process {pid} trains in {folder} still; end it, or wait for it"
+                states[job.key] = {"status": "FAILED", "gate": "none", "error": error}
+                continue
+            except OSError:
+                pass
+            left.append(job)
         self._remember(left)
         for attempt in range(self.retries + 1):
             batches = [left] if attempt == 0 else [[job] for job in left]
             left = []
             for batch in filter(None, batches):
-                cause = self._launch_batch(batch)
+                causes = self._launch_batch(batch)
                 for job in batch:
                     state = read_status(self.folder / job.folder) or {}
                     if state.get("status") not in FINAL:
                         left.append(job)
-                        error = cause or "it ended without a word"
+                        error = causes.get(job.key) or "it ended without a word"
                         state = {"status": "FAILED", "gate": "none", "error": error, "lost": True}
                     states[job.key] = state
         for job in left:
             with contextlib.suppress(OSError):  # what is in the way of the folder may be what went wrong
                 write_status(self.folder / job.folder, **states[job.key])
 
-    def _launch_batch(self, batch: Sequence[Job]) -> str | None:
-        """Launch jobs through Hydra's launcher; return what went wrong with the launch itself, if anything."""
+    def _launch_batch(self, batch: Sequence[Job]) -> dict[str, str]:
+        """Launch jobs through Hydra's launcher; return what went wrong outside of a job's own care, by its key."""
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
         )
         first, self._launched = self._launched, self._launched + len(batch)
         try:
             with self._asking(batch):
-                launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
+                returned = launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
         except Exception as error:
             log.warning("launch failed: %s", error)
             report.say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-            return f"{type(error).__name__}: {error}"
+            return {job.key: f"{type(error).__name__}: {error}" for job in batch}
         finally:
             if "ray" in sys.modules:  # a worker that outlived its failed launch must not write beside its successor
                 sys.modules["ray"].shutdown()
-        return None
+        return {
+            job.key: f"{type(came._return_value).__name__}: {came._return_value}"
+            for job, came in zip(batch, returned, strict=False)
+            if came.status == JobStatus.FAILED
+        }
 
     @contextlib.contextmanager
     def _asking(self, batch: Sequence[Job]) -> Iterator[None]:
@@ -419,15 +442,15 @@ class Sweep:
 
         def running() -> list[int]:
             states = [read_status(self.folder / job.folder) or {} for job in batch]
-            return [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
+            here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
+            return [pid for pid in here if pid != os.getpid() and _lives(pid)]
 
         def hear(signum: int, frame: FrameType | None) -> None:
             for number in before:  # a second one ends at once
                 signal.signal(number, signal.default_int_handler)
             for pid in running():
-                if pid != os.getpid():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, PASSED_ON)
             end = time.monotonic() + ASKED_PATIENCE
             while running() and time.monotonic() < end:
                 time.sleep(0.05)
@@ -504,6 +527,14 @@ class Sweep:
             if known.get(job.folder) == job.key
             and (read_status(self.folder / job.folder) or {}).get("status") == "DONE"
         }
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:

@@ -137,6 +137,8 @@ REFUSED = {
     "stage=locomotion env.push_speed=0.3": "env.push_speed: means nothing here, nobody is pushed. Type env.push_interv",
     "stage=locomotion env.push_speed=0.3 env.push_interval=2": "",
     "stage=locomotion env.push_speed=0": "",
+    "stage=locomotion curriculum.push_scale=1.0": "",
+    "stage=locomotion curriculum.push_scale=2": "curriculum.push_scale: means nothing here, nobody is pushed",
 }
 
 

@@ -90,7 +90,6 @@ def test_a_job_that_fails_stops_only_its_own_lineage(
     (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
     extra = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s",
-                  "sweep.retries=0",
                   f"hydra/launcher={launcher}", *extra)  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     found = statuses(folder)
@@ -136,6 +135,21 @@ def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [s["status"] for s in found.values()] == ["DONE", "PRUNED", "PRUNED"]
+
+
+def test_nothing_is_reused_or_overwritten_that_is_another_plans(tmp_path: Path) -> None:
+    """A link of a shared stage is not trained through; with resume=false a new folder is no old one."""
+    first = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "resume=false", "sweep.name=s")
+    assert first.returncode == 0, first.stdout + first.stderr
+    home = tmp_path / "outputs" / "s" / "trex-ppo-s0"
+    before = sorted(path.name for path in (home / "1-balance" / "bundle").iterdir())
+    (home.parent / "trex-ppo-s1").mkdir()
+    (home.parent / "trex-ppo-s1" / "1-balance").symlink_to("../trex-ppo-s0/1-balance")
+    other = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "seed=1", "sweep.name=s")
+    assert (
+        other.returncode == 2 and "trex-ppo-s1/1-balance: holds a run of another plan: seed was 0, is 1" in other.stderr
+    )
+    assert sorted(path.name for path in (home / "1-balance" / "bundle").iterdir()) == before
 
 
 def test_plan_only_leaves_nothing(tmp_path: Path) -> None:

@@ -132,7 +132,10 @@ def test_a_run_whose_process_is_gone_is_ended_and_what_waits_is_sent(cfg: Config
     tracker = Tracker(cfg, folder)
     tracker.start()
     tracker.log_metrics({"reward/alive": 1.0}, 7)
-    tracker.keep()  # and then the process is gone, without a word
+    tracker.keep()  # and then the process is gone, in the middle of a line
+    with (folder / "tracking.jsonl").open("a") as file:
+        file.write('{"metrics": {"reward/al')
+    (folder / "tracking.sent").write_text("")
     assert close_runs({folder: ("FAILED", {"status": "FAILED"}), tmp_path / "nothing": ("FAILED", {})}) == []
     run_id = Spool(folder).run_id
     assert run_id is not None and history(run_id, "reward/alive") == [(7, 1.0)]

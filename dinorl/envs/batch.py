@@ -162,10 +162,12 @@ class BatchEnv:
         success = task.succeeded(s) & ~fell & ~diverged
         paid = task.rewards(s, fell)
         reward = np.zeros(self.n)
-        broken = diverged.any()
-        for name, value in paid.items():
-            if broken:
+        if diverged.any():
+            for value in paid.values():
                 value[diverged] = 0.0
+            if task.bonus in paid:
+                paid[task.bonus] = task.taken_back(paid[task.bonus], diverged & (self.memory.event_steps > 0))
+        for name, value in paid.items():
             reward += value
             self.sums[name] += value
         self.returns += reward

@@ -63,7 +63,7 @@ class Task:
         self.names = [*self.terms, "fall_penalty"]
         # An episode ends with the event where the event is paid; elsewhere the target moves on when it is reached.
         self.ends_with_event = bool(role["bonus"])
-        self._bonus = event.keys["bonus"].removesuffix("_weight")
+        self.bonus = event.keys["bonus"].removesuffix("_weight")
         home = animal.target_height
         self._target = (role["distance_range"], role["lateral_range"], role.get("height_range", [home, home]))
 
@@ -83,13 +83,15 @@ class Task:
             for name, (_, term) in self.terms.items()
             if self.weights[name]
         }
-        if self._bonus in paid:  # a fall onto the target is no bite: what was paid for it is taken back
-            paid[self._bonus] = paid[self._bonus] - self.weights[self._bonus] * s.xp.astype(
-                fell & (s.event_steps > 0), s.xp.float64
-            )
+        if self.bonus in paid:  # a fall onto the target is no bite: what was paid for it is taken back
+            paid[self.bonus] = self.taken_back(paid[self.bonus], fell & (s.event_steps > 0))
         if self.env.fall_penalty:
             paid["fall_penalty"] = self.env.fall_penalty * s.xp.astype(fell, s.xp.float64)
         return paid
+
+    def taken_back(self, bonus: Array, lost: Array) -> Array:
+        """Return the event's (n,) bonus less what was paid to those who have lost it."""
+        return bonus - self.weights[self.bonus] * lost
 
     def fell(self, s: Signals) -> Array:
         """Return (n,) bool: which animals have fallen."""

@@ -89,7 +89,8 @@ class Tracker(NullTracker):
         self._unwritten: list[dict[str, Any]] = []
         self._spooling = threading.Lock()
         self._stop = threading.Event()
-        self._complained = self._ended = False
+        self._complained = False
+        self._ended: str | None = None  # the status that the run was ended with
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         tags = {
             "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
@@ -168,7 +169,7 @@ class Tracker(NullTracker):
         self.set_tags({"status": status, "gate": gate})
         self._queue.put({"end": _MLFLOW_STATUS.get(status, "FAILED"), "time": _now()})
         self.keep()
-        self._ended = True
+        self._ended = status
 
     def close(self, status: str, gate: str) -> None:
         """End the run, if that has not been done, and wait a while for what is still to be sent.
@@ -177,7 +178,7 @@ class Tracker(NullTracker):
             status, gate: see :meth:`end`.
         """
         try:
-            if not self._ended:
+            if self._ended != status:
                 self.end(status, gate)
         except OSError as error:  # a full disk; it is tried once more below
             log.warning("tracking: %s", error)

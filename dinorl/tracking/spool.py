@@ -29,14 +29,17 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.path, self._sent_path = folder / SPOOL, folder / SENT
-        state = json.loads(self._sent_path.read_text()) if self._sent_path.exists() else {}
+        try:
+            state = json.loads(self._sent_path.read_text())
+        except (OSError, ValueError):  # not there, or lost with the power: what is sent twice is kept once
+            state = {}
         self.sent: int = state.get("bytes", 0)
         self.run_id: str | None = state.get("run_id")
         self._client: Any = None
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
         """Write entries behind the others: all of them, or none and whatever the disk has to say is raised."""
-        before = self.path.stat().st_size if self.path.exists() else 0
+        before = self._whole()
         try:
             with self.path.open("a") as file:
                 file.writelines(json.dumps(entry) + "\n" for entry in entries)
@@ -44,6 +47,20 @@ class Spool:
             if self.path.exists():
                 os.truncate(self.path, before)  # half a line would spoil the next
             raise
+
+    def _whole(self) -> int:
+        """Cut off a line that its process could not finish, and return the file's size."""
+        if not self.path.exists():
+            return 0
+        with self.path.open("rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    size = file.read().rfind(b"\n") + 1
+                    file.truncate(size)
+        return size
 
     def take_up(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
         """Go on with what an interrupted run of the same job wrote here; what another one wrote is deleted.
@@ -62,7 +79,10 @@ class Spool:
                 for line in file:
                     if not line.endswith(b"\n"):  # cut short by the end of the process
                         break
-                    entries.append(json.loads(line))
+                    try:
+                        entries.append(json.loads(line))
+                    except ValueError:  # or by that of the machine; what follows is told again
+                        break
                     whole += len(line)
         if not entries or entries[0].get("job") != header["job"]:
             self.path.unlink(missing_ok=True)

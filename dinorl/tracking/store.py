@@ -84,7 +84,7 @@ def _create_store(settings: TrackingConfig) -> str:
     scheme, _, path = uri.partition(":///")
     if scheme != "sqlite":
         return experiment_id(client(uri), settings.experiment)
-    database = Path(path)
+    database = Path(path.partition("?")[0])
     database.parent.mkdir(parents=True, exist_ok=True)
     with (database.parent / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed

@@ -8,6 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
+from dinorl.job import PASSED_ON
+
 # A stage that is asked to stop does so at its next update; it is not waited for longer than this, s.
 PATIENCE = 5.0
 
@@ -31,6 +33,7 @@ class Interruption:
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before[PASSED_ON] = signal.signal(PASSED_ON, self._hear_passed_on)
         return self
 
     def __exit__(
@@ -40,10 +43,14 @@ class Interruption:
             signal.signal(number, handler)
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
-        if signum == self.signum:  # another one may be the same wish, passed on by the command that started this job
+        if self.signum:
             raise KeyboardInterrupt
+        self.signum, self._since = signum, time.monotonic()
+
+    def _hear_passed_on(self, signum: int, frame: FrameType | None) -> None:
+        """The command that started this job was interrupted; the signal may have reached the job by itself too."""
         if not self.signum:
-            self.signum, self._since = signum, time.monotonic()
+            self._hear(signal.SIGTERM, frame)
 
     def check(self, kept: bool) -> None:
         """Stop the stage if that was asked for, and what it has is kept or keeping it would take too long.
