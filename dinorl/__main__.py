@@ -52,6 +52,8 @@ def main() -> None:
         print(f"dinorl: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # it ends already; another one would only spoil its last words
+            signal.signal(number, signal.SIG_IGN)
         print("dinorl: interrupted", file=sys.stderr)
         sys.exit(130)
 
