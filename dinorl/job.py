@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import platform
-import signal
 import time
 import traceback
 from collections.abc import Mapping
@@ -27,8 +26,6 @@ STATUS_FILE, LOG_FILE = "status.json", "train.log"
 log = logging.getLogger(__name__)
 # How long a job waits for another process to leave its folder, s.
 PATIENCE = 10.0
-# The signal by which a command passes its own interruption on to its jobs: they may have heard that one themselves.
-PASSED_ON = signal.SIGUSR1
 
 _DISK_FULL = (
     "the disk of {} is full; the bundles on it are whole. Make room and give the same command again: it goes on "
@@ -62,6 +59,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         building.unlink(missing_ok=True)
 
 
+def busy(folder: Path) -> str:
+    """Return what is to be said of a run folder that another process holds."""
+    pid = (read_status(folder) or {}).get("pid", "?")
+    return f"process {pid} trains in {folder} still; end it, or wait for it"
+
+
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Train one stage; the task function of every launcher.
 
@@ -77,8 +80,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         try:
             held.enter_context(locked(folder, PATIENCE))  # a worker may outlive the command that started it
         except BlockingIOError as error:
-            pid = (read_status(folder) or {}).get("pid", "?")
-            raise RuntimeError(f"process {pid} trains in {folder} still; end it, or wait for it") from error
+            raise RuntimeError(busy(folder)) from error
         return _run(cfg, folder)
 
 

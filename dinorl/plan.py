@@ -127,9 +127,7 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
             stages = [stage for stage in STAGES if stage in values]
         elif head in SWEEPER_KEYS:
             if len(values) > 1:
-                raise ConfigError(
-                    f"{override.input_line}: is one thing for the whole command. Type {typed}={values[0]}"
-                )
+                raise _once(str(override.input_line), f"{typed}={values[0]}")
         elif rest and head in SCOPES:
             _set(settings, Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
         elif head.isdigit():
@@ -143,9 +141,7 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
         if setting.name in GIVEN_KEYS:
             raise ConfigError(f"{setting.typed}: is given to each job by the sweeper. Remove it")
         if setting.name in COMMAND_KEYS and (setting.scope is not None or len(setting.values) > 1):
-            raise ConfigError(
-                f"{setting.typed}: is one thing for the whole command. Type {setting.name}={setting.values[0]}"
-            )
+            raise _once(setting.typed, f"{setting.name}={setting.values[0]}")
         if setting.scope is not None and setting.name == "warm_start" and setting.scope != stages[0]:
             raise ConfigError(
                 f"{setting.typed}: stage {setting.scope} starts from the stage before it. "
@@ -157,6 +153,10 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
                 f"Remove it, or type stage={','.join(s for s in STAGES if s in (*stages, setting.scope))}"
             )
     return settings, stages
+
+
+def _once(typed: str, instead: str) -> ConfigError:
+    return ConfigError(f"{typed}: is one thing for the whole command. Type {instead}")
 
 
 def _set(settings: list[Setting], setting: Setting) -> None:
@@ -345,6 +345,15 @@ def _is_off(key: str, value: str | None) -> bool:
         return value == "null"
 
 
+def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
+    """Refuse a key that does nothing in any of the configs it is set in, as what it needs is not there."""
+    if setting.name not in NEEDS or all(_is_off(setting.name, value) for value in setting.values):
+        return  # to turn off what is off is no mistake
+    holds, so, instead = NEEDS[setting.name]
+    if not any(map(holds, configs)):
+        raise ConfigError(f"{setting.typed}: means nothing here, {so}. {instead}, or remove it")
+
+
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
     """Refuse options of an algorithm that no job of the plan uses."""
     used = {job.config.algo.name for job in plan.jobs}
@@ -355,11 +364,7 @@ def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
                 f"{setting.typed}: means nothing here, no job of this command uses {head}. "
                 f"Type algo={head}, or remove it"
             )
-        needs = NEEDS.get(setting.name)
-        reached = [job for job in plan.jobs if setting.scope in (None, job.stage)]
-        off = all(_is_off(setting.name, value) for value in setting.values)  # to turn off what is off is no mistake
-        if needs is not None and not off and not any(needs[0](job.config) for job in reached):
-            raise ConfigError(f"{setting.typed}: means nothing here, {needs[1]}. {needs[2]}, or remove it")
+        check_needed(setting, [job.config for job in plan.jobs if setting.scope in (None, job.stage)])
 
 
 def plan_rows(plan: Plan, done: Set[str] = frozenset()) -> list[tuple[str, str, str, str, str]]:

@@ -37,7 +37,7 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
     }
     about = zoo.card(shipped)
     assert about["evaluation"]["episodes"] == 200 and "zero" in about["evaluation"]["null"]
-    assert about["recipe"] is None or about["recipe"]["name"] == "default"
+    assert about["recipe"] is None, "the run was composed without Hydra's command: nobody knows"
     assert about["mjcf_sha256"] == bundle.load_meta(shipped)["mjcf_sha256"] and zoo.outdated(shipped) is None
     capsys.readouterr()
     assert zoo.main(["list"]) == 0
@@ -55,9 +55,14 @@ def test_a_zoo_bundle_says_nothing_of_the_machine_it_was_trained_on(
     config = run / "bundle" / "best" / "config.yaml"
     text = config.read_text()
     assert "warm_start: null" in text and "parent: null" in text
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "hydra.yaml").write_text(
+        "hydra: {overrides: {task: [species=trex, seed=0, ppo.gamma=0.9]}, runtime: {choices: {recipe: default}}}"
+    )
     config.write_text(text.replace("warm_start: null", "warm_start: /home/me/1").replace("parent: null", "parent: /me"))
     zoo.main(["add", str(run)])
     assert "/me" not in (resolve("trex/bite") / "config.yaml").read_text()
+    assert zoo.card(resolve("trex/bite"))["recipe"] == {"name": "default", "overrides": ["ppo.gamma=0.9"]}
 
 
 def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(

@@ -112,8 +112,7 @@ class PlainEnv(gym.Env):
         plain_task.take_turns(task.body, memory, s.stance)
 
         fell = plain_task.fallen(s, env)
-        happened = s.event_steps == task.knobs.event_hold + 1
-        success = happened and not fell
+        success = s.event_steps == task.knobs.event_hold + 1 and not fell
         reward = sum(weight * term(s, task.knobs) for weight, term in self._paid) + env.fall_penalty * fell
         if fell and s.event_steps:
             reward -= self._bonus

@@ -74,14 +74,12 @@ class Spool:
             Key and step of every metric written so far, or None if there is nothing to go on with.
         """
         entries, whole = [], 0
-        if self.path.exists():
+        if self._whole():
             with self.path.open("rb") as file:
                 for line in file:
-                    if not line.endswith(b"\n"):  # cut short by the end of the process
-                        break
                     try:
                         entries.append(json.loads(line))
-                    except ValueError:  # or by that of the machine; what follows is told again
+                    except ValueError:  # spoilt by the end of the machine; what follows is told again
                         break
                     whole += len(line)
         if not entries or entries[0].get("job") != header["job"]:

@@ -33,6 +33,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config, ConfigError, build, conf_dir, to_container
 from dinorl.config.explain import explain
+from dinorl.plan import check_needed, read_settings
 from dinorl.provenance import git_sha, versions
 from dinorl.sim.model import SPECIES_DIR, mjcf_hash, mjcf_path
 from dinorl.training.locate import META, numbered
@@ -111,7 +112,8 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
     base = {path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")}
     config = OmegaConf.merge(base, read_config(bundle / CONFIG))
     try:
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        for override in parsed:
             if not override.key_or_group.startswith("env.") or override.type != OverrideType.CHANGE:
                 raise ConfigError(
                     f"{override.input_line}: a policy that is trained already can only be given other conditions: "
@@ -122,7 +124,8 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
         raise explain(error, list(overrides)) from error
     try:
         cfg = build(config)  # type: ignore[arg-type]
-        _check_pushes(cfg, overrides)
+        for setting in read_settings(parsed)[0]:
+            check_needed(setting, [cfg])
     except ConfigError as error:
         raise error if overrides else ConfigError(f"{bundle / CONFIG}: {error}") from error
     model = mjcf_path(cfg.species).resolve()
@@ -135,19 +138,6 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
             "policy was not trained on; it is not read"
         )
     return cfg
-
-
-def _check_pushes(cfg: Config, overrides: Sequence[str]) -> None:
-    """Refuse one half of what makes a push."""
-    for key, own, other in (
-        ("env.push_speed", cfg.env.push_speed, cfg.env.push_interval),
-        ("env.push_interval", cfg.env.push_interval, cfg.env.push_speed),
-    ):
-        if own > 0.0 and other == 0.0 and any(override.startswith(f"{key}=") for override in overrides):
-            raise ConfigError(
-                f"{key}={own:g}: nobody is pushed, a push needs a speed and an interval. "
-                "Type env.push_speed=0.3 env.push_interval=2"
-            )
 
 
 def load_meta(bundle: Path) -> dict[str, Any]:

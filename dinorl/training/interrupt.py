@@ -8,8 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from dinorl.job import PASSED_ON
-
+# The signal by which a command passes its own interruption on to its jobs: they may have heard that one themselves.
+PASSED_ON = signal.SIGUSR1
 # A stage that is asked to stop does so at its next update; it is not waited for longer than this, s.
 PATIENCE = 5.0
 
