@@ -20,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dinorl import report
+from dinorl import apart, report
 from dinorl.folder import SweepFolder
 from dinorl.job import PATIENCE, STATUS_FILE, busy, read_status, write_status
 from dinorl.lock import locked
@@ -43,13 +43,26 @@ class Launching:
         config: the first composition, which says what launcher.
         folder: the sweep's.
         retries: how often a job is tried again whose process ended without a word.
+        isolate: whether a job gets a process of its own where the launcher would run it in the command's.
     """
 
     def __init__(
-        self, context: HydraContext, task: TaskFunction, config: DictConfig, folder: SweepFolder, retries: int
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        config: DictConfig,
+        folder: SweepFolder,
+        retries: int,
+        isolate: bool,
     ) -> None:
-        self.context, self.task, self.config, self.folder, self.retries = context, task, config, folder, retries
+        self.context, self.config, self.folder, self.retries = context, config, folder, retries
+        self.task = apart.Apart(task) if isolate else task
         self._launched = 0
+
+    def prepare(self) -> None:
+        """Begin in the background what the first job would wait for."""
+        if isinstance(self.task, apart.Apart) and self.config.hydra.launcher._target_.endswith(".BasicLauncher"):
+            apart.prepare()
 
     def launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
         """Launch jobs together; those that come back without a final state, again, each on its own."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import dinorl
 
 _IMPORTED = time.monotonic()
+_started: float | None = None
 _PACKAGES = ("stable_baselines3", "torch", "mujoco", "gymnasium", "numpy", "hydra-core", "mlflow")
 
 
@@ -33,13 +34,28 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version(), "dinorl": dinorl.__version__}
 
 
-def seconds_since_start() -> float:
-    """Return how long this process has lived, s: from the command, not from the first import.
+def started() -> float:
+    """Return when the command began, on the monotonic clock, s: as a process, before its first import.
 
-    On Linux the kernel knows; elsewhere it is counted from when Python was told of this module.
+    On Linux the kernel knows; elsewhere it is when Python was told of this module.
     """
-    try:
-        fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - float(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError):
-        return time.monotonic() - _IMPORTED
+    global _started
+    if _started is None:
+        try:
+            fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+            lived = time.clock_gettime(time.CLOCK_BOOTTIME) - float(fields[19]) / os.sysconf("SC_CLK_TCK")
+            _started = time.monotonic() - lived
+        except (OSError, AttributeError):
+            _started = _IMPORTED
+    return _started
+
+
+def set_started(moment: float) -> None:
+    """Take over when the command began that this process works for; see :func:`started`."""
+    global _started
+    _started = moment
+
+
+def seconds_since_start() -> float:
+    """Return how long ago the command began, s."""
+    return time.monotonic() - started()

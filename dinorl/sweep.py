@@ -39,6 +39,7 @@ class SweepConfig:
 
     name: str | None = None  # of the sweep's folder below outputs/; null: the time and a short id
     retries: int = 1  # how often a job is tried again whose process ended without a word
+    isolate: bool = True  # each job in a process of its own; false: in the command's, for a debugger
 
     @classmethod
     def of(cls, node: DictConfig) -> SweepConfig:
@@ -52,14 +53,17 @@ class SweepConfig:
             if key not in known:
                 raise unknown_key(f"sweep.{key}", [f"sweep.{name}" for name in known])
         name, retries = node.get("name"), node.get("retries", cls.retries)
+        isolate = node.get("isolate", cls.isolate)
         if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
             raise wrong_value("sweep.retries", retries, "a whole number 0 or more", 1)
+        if not isinstance(isolate, bool):
+            raise wrong_value("sweep.isolate", isolate, "true or false", "false")
         if name is not None and not isinstance(name, str | int | float):
             raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
         name = None if name is None else str(name)
         if name is not None and (not re.fullmatch(r"[^/\\\s.-][^/\\\x00-\x1f]*", name) or len(name.encode()) > 200):
             raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
-        return cls(name, retries)
+        return cls(name, retries, isolate)
 
 
 @lru_cache
@@ -124,7 +128,7 @@ class Sweep:
         self.context, self.config = context, config
         settings = SweepConfig.of(config.sweep)
         self.folder = SweepFolder(Path(config.hydra.sweep.dir).absolute(), resume=config.resume)
-        self.launching = Launching(context, task, config, self.folder, settings.retries)
+        self.launching = Launching(context, task, config, self.folder, settings.retries, settings.isolate)
 
     def run(self, arguments: list[str]) -> None:
         """Plan, check, launch, report.
@@ -140,6 +144,7 @@ class Sweep:
             if self.config.plan_only:
                 report.print_plan(plan, done=self.folder.done(plan))
                 return
+            self.launching.prepare()
             self._open_store(plan)
             with self.folder.held(plan):
                 done = self.folder.done(plan)

@@ -121,6 +121,7 @@ def test_what_was_planned_leaves_no_keys_behind_for_who_composes_next(tmp_path: 
 REFUSED = {
     "sweep.retries=fast": "sweep.retries=fast: expected a whole number 0 or more",
     "sweep.retries=-1": "sweep.retries=-1: expected a whole number 0 or more",
+    "sweep.isolate=maybe": "sweep.isolate=maybe: expected true or false",
     "sweep.retries=null": "sweep.retries=null: expected a whole number 0 or more",
     "+sweep.retrys=3": "sweep.retrys: there is no such key; the nearest is sweep.retries",
     "sweep.name=a,b": "sweep.name=a,b: is one thing for the whole command. Type sweep.name=a",

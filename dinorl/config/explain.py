@@ -18,7 +18,7 @@ from dinorl.config.strict import FOREIGN, foreign_env_key, known_keys
 
 # Config groups that are chosen on the command line, and keys that only the sweeper reads.
 GROUPS = ("species", "stage", "algo", "recipe", "experiment", "sweep")
-SWEEP_KEYS = ("sweep.name", "sweep.retries")
+SWEEP_KEYS = ("sweep.name", "sweep.retries", "sweep.isolate")
 SCOPES: dict[str, str] = {str(i): stage for i, stage in enumerate(STAGES, 1)} | {stage: stage for stage in STAGES}
 _COULD_NOT_OVERRIDE = re.compile(r"Could not override '([^']+)'")
 _COULD_NOT_APPEND = re.compile(r"Could not append to config\. An item is already at '([^']+)'")

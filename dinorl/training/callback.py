@@ -125,7 +125,7 @@ class StageCallback(BaseCallback):
         self.tracker.log_metrics(
             {
                 "time/startup_s": self._reported - self._begun,  # of this stage
-                "time/since_command_s": seconds_since_start(),  # stages before it in the same process included
+                "time/since_command_s": seconds_since_start(),  # of all stages before it too
             },
             0,
         )

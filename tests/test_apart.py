@@ -1,0 +1,64 @@
+"""A job in a process of its own: what it returns and raises comes back, and its end is nobody else's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from dinorl.apart import Apart, JobLost
+
+CONFIG = OmegaConf.create({"seed": 3})
+
+
+def gives(cfg: DictConfig) -> dict[str, Any]:
+    return {"pid": os.getpid(), "seed": cfg.seed, "told": os.environ["DINORL_TOLD"]}
+
+
+def raises(cfg: DictConfig) -> None:
+    raise ValueError(f"seed {cfg.seed}")
+
+
+def is_interrupted(cfg: DictConfig) -> None:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+def ends(cfg: DictConfig) -> None:
+    os._exit(7)
+
+
+def is_killed(cfg: DictConfig) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_runs_elsewhere_with_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for told in ("once", "again"):  # the server that jobs come from started with the first of them
+        monkeypatch.setenv("DINORL_TOLD", told)
+        came = Apart(gives)(CONFIG)
+        assert came == {"pid": came["pid"], "seed": 3, "told": told} and came["pid"] != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "words"),
+    [
+        (raises, ValueError, "seed 3"),
+        (is_interrupted, KeyboardInterrupt, "SIGTERM"),
+        (ends, JobLost, "ended itself with status 7"),
+        (is_killed, JobLost, "ended by SIGKILL"),
+    ],
+)
+def test_how_a_job_ends_is_said(task: Any, error: type[BaseException], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Apart(task)(CONFIG)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_launchers_worker_runs_its_job_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINORL_TOLD", "")
+    task = Apart(gives)
+    task._command += 1  # as if it had come from another process
+    assert task(CONFIG)["pid"] == os.getpid()
