@@ -21,7 +21,7 @@ from dinorl import provenance
 # A server that has imported what takes seconds, and has done nothing else, forks the jobs: they start at once, and
 # inherit no lock, no thread and no open database of the command.
 _CONTEXT = multiprocessing.get_context("forkserver")
-# Two packages import these when they are first used.
+# The last two are what MLflow and torch import only when they are first used.
 _PRELOADED = ["dinorl.training.stage", "dinorl.tracking", "mlflow.store.tracking.sqlalchemy_store", "torch._dynamo"]
 # How long a job may take to end that has said its last word, s.
 _LAST = 2.0
@@ -106,7 +106,7 @@ def _work(
     provenance.set_started(started)
     try:
         if hydra is not None:
-            HydraConfig.instance().cfg = hydra
+            HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra does
             configure_log(hydra.hydra.job_logging, hydra.hydra.verbose)
         says.send((True, task(cfg)))
     except BaseException as error:

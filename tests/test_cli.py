@@ -26,22 +26,6 @@ BAD = {
     "ppo.gamma=1.5": ["ppo.gamma=1.5: expected a number in (0, 1], found 1.5", "ppo.gamma=0.99"],
     "sim.n_envs=0": ["sim.n_envs=0: expected a whole number in [1, 65536], found 0", "sim.n_envs=64"],
     "warm_start=/nowhere": ["/nowhere"],
-    # and others that people type
-    "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],
-    "sac.tau=0.01": ["sac.tau: means nothing here", "Type algo=sac"],
-    "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],
-    "stage=balance 2.ppo.gamma=0.9": ["2.ppo.gamma: stage locomotion is not run", "stage=balance,locomotion"],
-    "2.warm_start=/nowhere": ["2.warm_start: stage locomotion starts from the stage before it"],
-    "3.algo=sac": ["algo=sac in stage behavior: it starts from a policy that was trained with ppo"],
-    "2.ppo.policy_kwargs.net_arch=[64]": ["ppo.policy_kwargs.net_arch=[64] in stage locomotion"],
-    "species.name=allosaurus": ["species.name", "Type species=…"],
-    "hydra.mode=RUN": ["hydra.mode", "Remove it"],
-    "hydra/launcher=rai": ["hydra/launcher=rai", "Type hydra/launcher=ray"],
-    "ppo.learning_rate": ["ppo.learning_rate: not Hydra's grammar", "Type key=value"],
-    "recipe=toml jax.n_envs=4": ["jax.n_envs: dinorl has no JAX backend"],
-    "sac.ent_coef=auto_x algo=sac": ["sac.ent_coef=auto_x: expected auto"],
-    "ppo.gamma=0.9,1.9": ["ppo.gamma=1.9: expected a number in (0, 1]"],
-    "env.prey_distance_range=[6,2]": ["env.prey_distance_range=[6, 2]", "the smaller first"],
 }
 
 

@@ -143,6 +143,35 @@ REFUSED = {
 }
 
 
+TYPED = {
+    # what people type: what the message must say
+    "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],
+    "sac.tau=0.01": ["sac.tau: means nothing here", "Type algo=sac"],
+    "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],
+    "stage=balance 2.ppo.gamma=0.9": ["2.ppo.gamma: stage locomotion is not run", "stage=balance,locomotion"],
+    "2.warm_start=/nowhere": ["2.warm_start: stage locomotion starts from the stage before it"],
+    "3.algo=sac": ["algo=sac in stage behavior: it starts from a policy that was trained with ppo"],
+    "2.ppo.policy_kwargs.net_arch=[64]": ["ppo.policy_kwargs.net_arch=[64] in stage locomotion"],
+    "species.name=allosaurus": ["species.name", "Type species=…"],
+    "hydra.mode=RUN": ["hydra.mode", "Remove it"],
+    "hydra/launcher=rai": ["hydra/launcher=rai", "Type hydra/launcher=ray"],
+    "ppo.learning_rate": ["ppo.learning_rate: not Hydra's grammar", "Type key=value"],
+    "recipe=toml jax.n_envs=4": ["jax.n_envs: dinorl has no JAX backend"],
+    "sac.ent_coef=auto_x algo=sac": ["sac.ent_coef=auto_x: expected auto"],
+    "ppo.gamma=0.9,1.9": ["ppo.gamma=1.9: expected a number in (0, 1]"],
+    "env.prey_distance_range=[6,2]": ["env.prey_distance_range=[6, 2]", "the smaller first"],
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_people_type_wrong_is_refused(typed: str, tmp_path: Path) -> None:
+    status, said = run(tmp_path, typed.split())
+    assert status == 2 and said.startswith("dinorl: ") and "Traceback" not in said
+    for words in TYPED[typed]:
+        assert words in said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("typed", REFUSED)
 def test_what_would_do_nothing_or_cannot_be_is_refused(typed: str, tmp_path: Path) -> None:
     status, said = run(tmp_path, ["plan_only=true", *typed.split()])

@@ -139,15 +139,19 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_ray_worker_is_replaced_and_its_stage_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = start(tmp_path, "seed=0,1", "hydra/launcher=ray")
+def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
+    (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("in the way of a run folder")
+    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
     wait_for_bundles(folders[1], 5000)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
     assert worker != sweep.pid
     os.kill(worker, signal.SIGKILL)
     said, _ = sweep.communicate(timeout=200)
-    assert sweep.returncode == 0, said
+    assert sweep.returncode == 1 and "FAILED: trex-ppo-s2/1-balance" in " ".join(said.split()), said
     monkeypatch.chdir(tmp_path)
     for folder in folders:
         status = json.loads((folder / "status.json").read_text())

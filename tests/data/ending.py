@@ -1,4 +1,4 @@
-"""A Hydra callback that makes one seed's job take too much memory, once it has a bundle: an extension that goes wrong."""
+"""A Hydra callback that makes one seed's job take too much memory once it has a bundle: an extension gone wrong."""
 
 from __future__ import annotations
 
