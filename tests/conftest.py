@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,20 @@ def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     run_stage(cfg, folder, NullTracker())
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs; its tables take a while to make."""
+    from dinorl.tracking import store
+
+    path = tmp_path_factory.mktemp("store") / store.DATABASE
+    store.client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def has_store(made_store: Path, tmp_path: Path) -> None:
+    """A command that is given in ``tmp_path`` finds its store made."""
+    (tmp_path / "outputs").mkdir()
+    shutil.copy(made_store, tmp_path / "outputs")

@@ -59,3 +59,9 @@ def test_the_config_of_one_stage_is_shown_with_its_own_keys(tmp_path: Path) -> N
 def test_help_is_hydras_and_names_the_groups(tmp_path: Path) -> None:
     shown = dinorl(tmp_path, "--help")
     assert shown.returncode == 0 and "species: brachiosaurus, trex, velociraptor" in shown.stdout
+
+
+def test_plan_only_leaves_nothing(tmp_path: Path) -> None:
+    done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "seed=0,1,2", "plan_only=true")
+    assert done.returncode == 0 and "12 lineages, 36 stages: 36 to train" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, conf_dir
@@ -35,6 +36,7 @@ def add_species(folder: Path) -> None:
         (folder / "conf" / path).write_text("# @package _global_\n" + OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
+@pytest.mark.usefixtures("has_store")
 def test_an_animal_from_a_users_own_folder_goes_the_whole_way(tmp_path: Path) -> None:
     add_species(tmp_path)
     done = subprocess.run(

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from dinorl.tracking import store
 
+pytestmark = pytest.mark.usefixtures("has_store")
 COMMAND = (
     "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=64", "ppo.n_steps=16", "ppo.batch_size=256",
     "curriculum.timesteps=40000", "eval.every=5000", "eval.episodes=2", "env.max_episode_steps=20",
@@ -136,7 +137,7 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
     with locked(tmp_path), pytest.raises(RuntimeError, match="trains in .* still; end it, or wait for it"):
         job.run(OmegaConf.create({}))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"], "something was written"
 
 
 def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_other(
@@ -144,7 +145,7 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
 ) -> None:
     (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
     (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("in the way of a run folder")
-    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray")
+    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=20000")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
     wait_for_bundles(folders[1], 5000)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
@@ -158,7 +159,7 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
         assert status["status"] == "DONE"
         history = store.client(store.embedded_uri()).get_metric_history(status["mlflow_run"], "eval/return_mean")
         steps = [point.step for point in history]
-        assert len(steps) >= 8 and steps == sorted(set(steps))  # none missing, none twice
+        assert len(steps) >= 4 and steps == sorted(set(steps))  # none missing, none twice
     assert "goes on from" in (folders[1] / "train.log").read_text()
 
 
