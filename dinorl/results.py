@@ -61,8 +61,8 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
     for run in newest.values():
         folder = Path(run.data.tags[FOLDER_TAG])
         status = read_status(folder)
-        if status is None:
-            continue  # its folder is gone: nothing can be measured any more
+        if status is None or status["status"] != "DONE":
+            continue  # its folder is gone, or another run's by now: it cannot be measured any more
         found.append(_result(folder, status))
     return sorted(found, key=lambda r: (r.species, r.index, r.algo, r.seed))
 

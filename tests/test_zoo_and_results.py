@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from dinorl import results, zoo
-from dinorl.config import ConfigError
+from dinorl.config import ConfigError, compose
+from dinorl.job import write_status
+from dinorl.tracking import Tracker, store
 from dinorl.training import bundle, locate
 from dinorl.training.locate import resolve
 
@@ -118,6 +120,21 @@ def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds(
     assert results.rows([first, beside])[0][5] == "2.0" and results.rows([beside])[0][5] == "4.0 (1 thread)"
     balance = results.rows([replace(first, stage="balance", index=1)])[0]
     assert balance[-2:] == ("60% falls", "100% falls") and balance[8] == ""
+
+
+def test_a_run_whose_folder_is_another_runs_by_now_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = compose(["species=trex", "stage=balance"])
+    store.create_store(cfg.tracking)
+    (tmp_path / "run").mkdir()
+    tracker = Tracker(cfg, tmp_path / "run")
+    tracker.start()
+    tracker.close("DONE", "passed")
+    one = results.Result("T. rex", "balance", 1, "ppo", 0, 0, {}, {})
+    monkeypatch.setattr(results, "_result", lambda folder, status: one)
+    for status, found in (("DONE", [one]), ("RUNNING", [])):
+        write_status(tmp_path / "run", status=status)
+        assert results.collect() == found
 
 
 def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: Path) -> None:
