@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,21 @@ def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, mon
     released.set()
     tracker.close("DONE", "passed")
     assert tracker.run_id is not None and len(history(tracker.run_id, "reward/alive")) == 5000
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = compose(["species=trex", "stage=balance"]).tracking
+    making = multiprocessing.get_context("spawn").Process(target=store.create_store, args=(settings,))
+    making.start()
+    half = tmp_path / "outputs" / ".mlflow.db-building"
+    while making.is_alive() and not (half.exists() and half.stat().st_size > 50_000):
+        time.sleep(0.001)
+    making.kill()
+    making.join()
+    assert half.exists() and not (tmp_path / "outputs" / store.DATABASE).exists()
+    store.create_store(settings)
+    assert (tmp_path / "outputs" / store.DATABASE).exists() and not list(half.parent.glob(f"{half.name}*"))
 
 
 def test_processes_that_start_together_without_a_store_are_all_fine(

@@ -9,6 +9,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.utils import env_override
+
 from dinorl.config import ConfigError, TrackingConfig
 
 if TYPE_CHECKING:
@@ -88,11 +90,23 @@ def _create_store(settings: TrackingConfig) -> str:
     database.parent.mkdir(parents=True, exist_ok=True)
     with (database.parent / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed
+        if not database.exists():
+            _make_tables(database)
         # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
         return experiment_id(client(uri), settings.experiment, artifacts)
+
+
+def _make_tables(database: Path) -> None:
+    """Make a store without runs, as a whole or not at all: with half of its tables MLflow could not begin any more."""
+    building = database.with_name(f".{database.name}-building")
+    for left in database.parent.glob(f"{building.name}*"):  # by a command that was killed
+        left.unlink()
+    with env_override({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):  # nobody holds the file when it is moved
+        client(f"sqlite:///{building}").search_experiments()
+    os.replace(building, database)
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:
