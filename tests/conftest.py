@@ -36,7 +36,7 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dinorl.tracking import store
 
     path = tmp_path_factory.mktemp("store") / store.DATABASE
-    store.client(f"sqlite:///{path}").search_experiments()
+    store.make_tables(path)
     return path
 
 

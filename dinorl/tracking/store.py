@@ -91,7 +91,7 @@ def _create_store(settings: TrackingConfig) -> str:
     with (database.parent / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed
         if not database.exists():
-            _make_tables(database)
+            make_tables(database)
         # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -99,7 +99,7 @@ def _create_store(settings: TrackingConfig) -> str:
         return experiment_id(client(uri), settings.experiment, artifacts)
 
 
-def _make_tables(database: Path) -> None:
+def make_tables(database: Path) -> None:
     """Make a store without runs, as a whole or not at all: with half of its tables MLflow could not begin any more."""
     building = database.with_name(f".{database.name}-building")
     for left in database.parent.glob(f"{building.name}*"):  # by a command that was killed
