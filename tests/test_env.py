@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import mujoco
@@ -220,3 +224,25 @@ def test_models_keep_the_contract(species: str) -> None:
     load = env.sim.sensors[:, env.animal.layout.foot_touch].sum(axis=1)
     np.testing.assert_allclose(load, env.animal.weight, rtol=0.03)
     assert np.degrees(np.abs(env.signals.pitch).max()) < 6.0
+
+
+def test_without_an_opengl_library_everything_works_but_pictures(tmp_path: Path) -> None:
+    script = (
+        "import ctypes, os\n"
+        "load = ctypes.CDLL.__init__\n"
+        "def without_egl(self, name, *rest, **more):\n"
+        "    if name and 'EGL' in str(name): raise OSError(f'{name}: cannot open shared object file')\n"
+        "    load(self, name, *rest, **more)\n"
+        "ctypes.CDLL.__init__ = without_egl\n"
+        "from dinorl.config import compose\n"
+        "from dinorl.envs.batch import BatchEnv\n"
+        "from dinorl.envs.render import Camera\n"
+        "batch = BatchEnv(compose(['species=trex', 'stage=balance']), 1)\n"
+        "try: Camera(batch)\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    bare = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith("cannot draw") and "libegl1" in done.stdout, done.stderr
