@@ -83,7 +83,7 @@ class PlainEnv(gym.Env):
             phase=phase,
             action=np.zeros(self.model.nu),
             airborne=[0] * self._feet,
-            last_touchdown=[-1] * len(self._task.body.foot_pairs),
+            last_touchdown=[-1] * self._feet,
             alternation=[0.0] * len(self._task.body.foot_pairs),
         )
         s = self._look()

@@ -14,7 +14,7 @@ import numpy as np
 
 from dinorl.config import EnvConfig
 from dinorl.tasks import observation, terms
-from dinorl.tasks.signals import ALTERNATION_MEMORY, DEBOUNCE_STEPS, Body
+from dinorl.tasks.signals import ALTERNATION_MEMORY, DEBOUNCE_STEPS, Body, in_turn
 from dinorl.tasks.terms import Knobs
 
 Vector = tuple[float, float, float]
@@ -142,19 +142,17 @@ def measure(
 def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
     """Update in ``memory`` how evenly the feet of each pair take turns, and how long each foot has been in the air."""
     down = [share > 0.0 and air >= DEBOUNCE_STEPS for share, air in zip(stance, memory.airborne, strict=True)]
+    before = memory.last_touchdown
+    after = [memory.steps if lands else last for lands, last in zip(down, before, strict=True)]
     for pair, (left, right) in enumerate(body.foot_pairs):
-        last, share = memory.last_touchdown[pair], memory.alternation[pair]
-        share *= 1.0 - body.dt / ALTERNATION_MEMORY
-        if down[left] != down[right]:
-            foot = int(down[right])
-            if foot == last:
-                share *= 0.5
-            elif last >= 0:
-                share += 0.5 * (1.0 - share)
-            memory.last_touchdown[pair] = foot
-        elif down[left]:
+        share = memory.alternation[pair] * (1.0 - body.dt / ALTERNATION_MEMORY)
+        ends = [(a, b) for a, b in ((left, right), (right, left)) if down[a] and before[a] >= 0]
+        if any(in_turn(memory.steps, before[a], after[b]) for a, b in ends):
+            share += 0.5 * (1.0 - share)
+        elif ends:
             share *= 0.5
         memory.alternation[pair] = share
+    memory.last_touchdown = after
     memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(stance, memory.airborne, strict=True)]
 
 

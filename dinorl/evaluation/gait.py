@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dinorl.tasks.signals import DEBOUNCE_STEPS
+from dinorl.tasks.signals import DEBOUNCE_STEPS, PHASE_CLASS, in_turn
 
 Pairs = Sequence[tuple[int, int]]
 
-# A phase this near to 0 or 1/2 counts as that one, cycles: the classes of Hildebrand's gait diagram are a quarter wide.
-PHASE_CLASS = 0.125
 # Below this stability (mean resultant length) the feet keep no common rhythm and the gait has no name.
 STABLE = 0.5
 # Fewer strides per second than this are steps taken to keep balance.
@@ -40,24 +38,22 @@ def touchdowns(contact: np.ndarray) -> np.ndarray:
 
 
 def alternation(landed: np.ndarray, pairs: Pairs) -> float:
-    """Return the share of touchdowns that are on the other foot than the pair's last one; both at once is a hop.
+    """Return the share of touchdowns that come in turn with the pair's other foot; together, within an eighth of a
+    stride, is a hop.
 
     Args:
-        landed: (steps, n, feet) touchdowns.
+        landed: (steps, n, feet) touchdowns; those that end a stride count.
         pairs: left and right foot of each girdle.
     """
     steps = np.arange(landed.shape[0])[:, None]
+    last = np.maximum.accumulate(np.where(landed, steps[..., None], -1), axis=0)  # this step included
+    before = np.concatenate([np.full_like(last[:1], -1), last[:-1]])
     turns = follow = 0
     for left, right in pairs:
-        on_left, on_right = landed[..., left], landed[..., right]
-        one = on_left ^ on_right
-        # the step of the last touchdown of one foot alone, before this step
-        since = np.maximum.accumulate(np.where(one, steps, -1), axis=0)
-        last = np.vstack([np.full((1, one.shape[1]), -1), since[:-1]])
-        known = last >= 0
-        was_right = np.take_along_axis(on_right, np.maximum(last, 0), axis=0)
-        follow += int(((on_left | on_right) & known).sum())
-        turns += int((one & known & (on_right != was_right)).sum())
+        for own, other in ((left, right), (right, left)):
+            follows = landed[..., own] & (before[..., own] >= 0)
+            follow += int(follows.sum())
+            turns += int((follows & in_turn(steps, before[..., own], last[..., other])).sum())
     return turns / follow if follow else 0.0
 
 

@@ -26,8 +26,8 @@ class Memory:
     start_w: Array  # (n, 2) where the episode began
     action: Array  # (n, actuators) what the servos were told last: the last action, filtered
     airborne: Array  # (n, feet) control steps since the foot last bore load; 0 while it does
-    last_touchdown: Array  # (n, pairs) which foot of the pair landed last: 0, 1, or -1 before any
-    alternation: Array  # (n, pairs) running share of touchdowns on the other foot than the last, decaying
+    last_touchdown: Array  # (n, feet) control step in which the foot last landed, -1 before it did
+    alternation: Array  # (n, pairs) running share of touchdowns that came in turn, decaying
     phase: Array  # (n,) gait clock, cycles
     target_distance: Array  # (n,) horizontal distance to the target, the step before
     event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
@@ -65,7 +65,7 @@ class Signals:
     effector_distance: Array  # (n,) from the nearest effector to the target's surface, now
     event_distance: Array  # (n,) the smallest such distance in the whole control step
     event_steps: Array  # (n,) as in the memory, this step included
-    last_touchdown: Array  # (n, pairs) as in the memory, this step's touchdowns included
+    last_touchdown: Array  # (n, feet) as in the memory, this step's touchdowns included
     alternation: Array  # (n, pairs) likewise
     phase: Array  # (n,) gait clock, cycles
     drift: Array  # (n,) horizontal distance from the start
@@ -88,6 +88,9 @@ class Body:
 # A foot must have been in the air this many control steps for its next contact to count as a touchdown: touch
 # sensors flicker within a stance, most of all when the toes leave the ground.
 DEBOUNCE_STEPS = 3
+# Two feet of a girdle that land within this share of a stride land together: the classes of Hildebrand's gait diagram
+# are a quarter of a stride wide. A hop lands one foot a little before the other, and would count as taking turns.
+PHASE_CLASS = 0.125
 # Time in which the running alternation forgets, s: about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
 
@@ -123,7 +126,7 @@ def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Me
         start_w=position[:, :2],
         action=xp.zeros((n, actuators)),
         airborne=xp.zeros((n, feet), dtype=xp.int64),
-        last_touchdown=xp.full((n, pairs), -1, dtype=xp.int64),
+        last_touchdown=xp.full((n, feet), -1, dtype=xp.int64),
         alternation=xp.zeros((n, pairs)),
         phase=phase,
         target_distance=_norm(xp, (target - position)[:, :2]),
@@ -228,22 +231,36 @@ def tick(body: Body, memory: Memory, frequency: float) -> Memory:
     return replace(memory, steps=memory.steps + 1, phase=(memory.phase + frequency * body.dt) % 1.0)
 
 
-def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
-    """Return, for each left-right pair, which foot landed last and the running share of turns taken, after a step.
+def in_turn(step: Any, own: Any, other: Any) -> Any:
+    """Return whether touchdowns come in turn: the girdle's other foot has landed well within the stride they end.
 
-    A touchdown on the other foot than the last raises the share, one on the same foot or on both at once (a hop) lowers
+    Args:
+        step: of the touchdown.
+        own: step of the same foot's touchdown before, -1 if there was none.
+        other: step of the other foot's last touchdown, this step included, -1 if there was none.
+    """
+    stride, since = step - own, step - other
+    return (own >= 0) & (since >= PHASE_CLASS * stride) & (since <= (1.0 - PHASE_CLASS) * stride)
+
+
+def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
+    """Return when each foot landed last, and for each left-right pair the running share of turns taken, after a step.
+
+    A touchdown in turn raises the share, any other that ends a stride (both feet together, the same foot again) lowers
     it; without touchdowns it decays, so that standing after a walk earns nothing.
     """
     xp = namespace(touchdown)
-    left = touchdown[:, [pair[0] for pair in body.foot_pairs]]
-    right = touchdown[:, [pair[1] for pair in body.foot_pairs]]
-    one = left ^ right
-    foot = xp.astype(right, xp.int64)
-    turn = one & (foot != memory.last_touchdown) & (memory.last_touchdown >= 0)
-    broken = (left & right) | (one & (foot == memory.last_touchdown))
+    step = memory.steps[:, None]
+    before, after = memory.last_touchdown, xp.where(touchdown, step, memory.last_touchdown)
+    left, right = ([pair[side] for pair in body.foot_pairs] for side in (0, 1))
+    turn, broken = False, False
+    for own, other in ((left, right), (right, left)):
+        follows = touchdown[:, own] & (before[:, own] >= 0)
+        fits = in_turn(step, before[:, own], after[:, other])
+        turn, broken = turn | (follows & fits), broken | (follows & ~fits)
     decayed = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
     share = xp.where(turn, decayed + 0.5 * (1.0 - decayed), xp.where(broken, 0.5 * decayed, decayed))
-    return xp.where(one, foot, memory.last_touchdown), share
+    return after, share
 
 
 def _norm(xp: Any, vector: Array) -> Array:
