@@ -1,4 +1,5 @@
-"""The policies that come with dinorl: ``python -m dinorl.zoo list``, and ``add RUN`` to put one in.
+"""The policies that come with dinorl: ``python -m dinorl.zoo list``; ``add RUN`` puts one in, ``measure NAME`` measures
+one again.
 
 A zoo bundle holds the policy and its statistics, and a card with what was measured of it. Its numbers are those of one
 animal: if the MJCF has changed since, they are not claimed any more.
@@ -83,6 +84,25 @@ def add(run: Path) -> Path:
     return folder
 
 
+def measure(name: str) -> dict[str, Any]:
+    """Measure a zoo policy again, for its card: after a metric has changed; return what was found.
+
+    Raises:
+        ConfigError: there is none of that name, or it is of another MJCF than today's.
+    """
+    from dinorl.evaluate import evaluate
+    from dinorl.training.locate import zoo
+
+    known = zoo()
+    if name not in known:
+        raise ConfigError(f"{name}: no such policy in the zoo; there are {', '.join(known)}")
+    if why := outdated(known[name]):
+        raise ConfigError(f"{name}: {why}")
+    found = evaluate(known[name]) | {"bundle": name}
+    (known[name] / CARD).write_text(json.dumps(card(known[name]) | {"evaluation": found}, indent=1) + "\n")
+    return found
+
+
 def _recipe(run_dir: Path) -> dict[str, Any] | None:
     """Return the recipe that a run was composed with, and what was overridden of it; None if it is not known."""
     path = run_dir / ".hydra" / "hydra.yaml"
@@ -145,6 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what there is, and what was measured of it")
     commands.add_parser("add", help="measure a run's best policy and put it in").add_argument("run", type=Path)
+    again = commands.add_parser("measure", help="measure policies again, for their cards")
+    again.add_argument("names", nargs="+", metavar="name")
     chosen = parser.parse_args(arguments)
     from dinorl.report import console
 
@@ -152,7 +174,12 @@ def main(arguments: list[str] | None = None) -> int:
         console().print(table())
         return 0
     try:
-        print(f"wrote {add(chosen.run)}")
+        if chosen.command == "add":
+            print(f"wrote {add(chosen.run)}")
+        else:
+            for name in chosen.names:
+                measure(name)
+                print(f"measured {name}")
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
