@@ -14,7 +14,7 @@ import numpy as np
 
 from dinorl.config import EnvConfig
 from dinorl.tasks import observation, terms
-from dinorl.tasks.signals import ALTERNATION_MEMORY, DEBOUNCE_STEPS, Body, in_turn
+from dinorl.tasks.signals import ALTERNATION_MEMORY, DEBOUNCE_STEPS, Body, turn_phase
 from dinorl.tasks.terms import Knobs
 
 Vector = tuple[float, float, float]
@@ -146,11 +146,10 @@ def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
     after = [memory.steps if lands else last for lands, last in zip(down, before, strict=True)]
     for pair, (left, right) in enumerate(body.foot_pairs):
         share = memory.alternation[pair] * (1.0 - body.dt / ALTERNATION_MEMORY)
-        ends = [(a, b) for a, b in ((left, right), (right, left)) if down[a] and before[a] >= 0]
-        if any(in_turn(memory.steps, before[a], after[b]) for a, b in ends):
-            share += 0.5 * (1.0 - share)
-        elif ends:
-            share *= 0.5
+        for own, other in ((left, right), (right, left)):
+            if down[own] and before[own] >= 0:
+                phase = turn_phase(memory.steps, before[own], after[other])
+                share = 0.5 * (share + math.sin(math.pi * min(phase, 1.0)) ** 2)
         memory.alternation[pair] = share
     memory.last_touchdown = after
     memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(stance, memory.airborne, strict=True)]

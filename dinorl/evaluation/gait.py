@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dinorl.tasks.signals import DEBOUNCE_STEPS, PHASE_CLASS, in_turn
+from dinorl.tasks.signals import DEBOUNCE_STEPS, turn_phase
 
 Pairs = Sequence[tuple[int, int]]
 
+# A phase this near to 0 or 1/2 counts as that one, cycles: the classes of Hildebrand's gait diagram are a quarter wide.
+PHASE_CLASS = 0.125
 # Below this stability (mean resultant length) the feet keep no common rhythm and the gait has no name.
 STABLE = 0.5
 # Fewer strides per second than this are steps taken to keep balance.
@@ -38,8 +40,10 @@ def touchdowns(contact: np.ndarray) -> np.ndarray:
 
 
 def alternation(landed: np.ndarray, pairs: Pairs) -> float:
-    """Return the share of touchdowns that come in turn with the pair's other foot; together, within an eighth of a
-    stride, is a hop.
+    """Return the share of touchdowns that come in turn with the pair's other foot.
+
+    The other must have landed in the stride that the touchdown ends, and not within an eighth of the stride of either
+    end: a hop puts one foot down a little before the other.
 
     Args:
         landed: (steps, n, feet) touchdowns; those that end a stride count.
@@ -51,9 +55,10 @@ def alternation(landed: np.ndarray, pairs: Pairs) -> float:
     turns = follow = 0
     for left, right in pairs:
         for own, other in ((left, right), (right, left)):
-            follows = landed[..., own] & (before[..., own] >= 0)
-            follow += int(follows.sum())
-            turns += int((follows & in_turn(steps, before[..., own], last[..., other])).sum())
+            ends = landed[..., own] & (before[..., own] >= 0)
+            phase = turn_phase(steps, before[..., own], last[..., other])[ends]
+            follow += phase.size
+            turns += int(((phase >= PHASE_CLASS) & (phase <= 1.0 - PHASE_CLASS)).sum())
     return turns / follow if follow else 0.0
 
 

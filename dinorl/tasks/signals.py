@@ -27,7 +27,7 @@ class Memory:
     action: Array  # (n, actuators) what the servos were told last: the last action, filtered
     airborne: Array  # (n, feet) control steps since the foot last bore load; 0 while it does
     last_touchdown: Array  # (n, feet) control step in which the foot last landed, -1 before it did
-    alternation: Array  # (n, pairs) running share of touchdowns that came in turn, decaying
+    alternation: Array  # (n, pairs) running evenness of the feet's turns, 0..1, decaying
     phase: Array  # (n,) gait clock, cycles
     target_distance: Array  # (n,) horizontal distance to the target, the step before
     event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
@@ -88,9 +88,6 @@ class Body:
 # A foot must have been in the air this many control steps for its next contact to count as a touchdown: touch
 # sensors flicker within a stance, most of all when the toes leave the ground.
 DEBOUNCE_STEPS = 3
-# Two feet of a girdle that land within this share of a stride land together: the classes of Hildebrand's gait diagram
-# are a quarter of a stride wide. A hop lands one foot a little before the other, and would count as taking turns.
-PHASE_CLASS = 0.125
 # Time in which the running alternation forgets, s: about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
 
@@ -231,35 +228,35 @@ def tick(body: Body, memory: Memory, frequency: float) -> Memory:
     return replace(memory, steps=memory.steps + 1, phase=(memory.phase + frequency * body.dt) % 1.0)
 
 
-def in_turn(step: Any, own: Any, other: Any) -> Any:
-    """Return whether touchdowns come in turn: the girdle's other foot has landed well within the stride they end.
+def turn_phase(step: Any, own: Any, other: Any) -> Any:
+    """Return where in the stride that a touchdown ends the girdle's other foot landed last, cycles before its end.
+
+    0.5 is in turn, 0 at the same time; above 1 the other foot has not landed in this stride.
 
     Args:
         step: of the touchdown.
-        own: step of the same foot's touchdown before, -1 if there was none.
+        own: step of the same foot's touchdown before, which began the stride.
         other: step of the other foot's last touchdown, this step included, -1 if there was none.
     """
-    stride, since = step - own, step - other
-    return (own >= 0) & (since >= PHASE_CLASS * stride) & (since <= (1.0 - PHASE_CLASS) * stride)
+    return (step - other) / (step - own)
 
 
 def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
-    """Return when each foot landed last, and for each left-right pair the running share of turns taken, after a step.
+    """Return when each foot landed last, and for each left-right pair the running evenness of its turns, after a step.
 
-    A touchdown in turn raises the share, any other that ends a stride (both feet together, the same foot again) lowers
-    it; without touchdowns it decays, so that standing after a walk earns nothing.
+    A touchdown counts for ``sin²(πφ)``, with φ of :func:`turn_phase`: 1 if the other foot landed halfway through the
+    stride, 0 if both land together or the same foot lands again. Without touchdowns all decays: standing after a walk
+    earns nothing.
     """
     xp = namespace(touchdown)
     step = memory.steps[:, None]
     before, after = memory.last_touchdown, xp.where(touchdown, step, memory.last_touchdown)
     left, right = ([pair[side] for pair in body.foot_pairs] for side in (0, 1))
-    turn, broken = False, False
+    share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
     for own, other in ((left, right), (right, left)):
-        follows = touchdown[:, own] & (before[:, own] >= 0)
-        fits = in_turn(step, before[:, own], after[:, other])
-        turn, broken = turn | (follows & fits), broken | (follows & ~fits)
-    decayed = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
-    share = xp.where(turn, decayed + 0.5 * (1.0 - decayed), xp.where(broken, 0.5 * decayed, decayed))
+        phase = turn_phase(step, before[:, own], after[:, other])
+        even = xp.sin(xp.pi * xp.clip(phase, 0.0, 1.0)) ** 2
+        share = xp.where(touchdown[:, own] & (before[:, own] >= 0), 0.5 * (share + even), share)
     return after, share
 
 

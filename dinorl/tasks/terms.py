@@ -116,7 +116,7 @@ def gait_stability(s: Signals, k: Knobs) -> Array:
 
 
 def gait_symmetry(s: Signals, k: Knobs) -> Array:
-    """Pay for left and right feet taking turns, in proportion to speed: nothing for a statue or a hop."""
+    """Pay for left and right feet taking turns evenly, in proportion to speed: nothing for a statue or a hop."""
     return s.xp.mean(s.alternation, axis=1) * gait_speed(s, k)
 
 
