@@ -263,3 +263,11 @@ def test_servo_targets_follow_actions_with_their_time_constant() -> None:
         command = episode.follow(command, np.ones((1, 3)), 0.02, 0.1)
     np.testing.assert_allclose(command, 1.0 - np.exp(-1.0))  # one time constant later
     np.testing.assert_array_equal(episode.follow(command, np.ones((1, 3)), 0.02, 0.0), 1.0)
+
+
+def test_a_step_measured_once_more_after_its_touchdown_divides_by_nothing() -> None:
+    task = Task(cfg := compose(["species=trex", "stage=balance"]), BatchEnv(cfg, 1).animal)
+    memory = replace(memory_of(1), steps=np.array([7]), last_touchdown=np.array([[7, 3]]))
+    with np.errstate(all="raise"):
+        last, share = take_turns(task.body, memory, np.array([[False, False]]))
+    assert last.tolist() == [[7, 3]] and share[0, 0] == 0.0

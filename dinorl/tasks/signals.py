@@ -238,7 +238,8 @@ def turn_phase(step: Any, own: Any, other: Any) -> Any:
         own: step of the same foot's touchdown before, which began the stride.
         other: step of the other foot's last touchdown, this step included, -1 if there was none.
     """
-    return (step - other) / (step - own)
+    stride = step - own
+    return (step - other) / (stride + (stride == 0))  # 0: a step that is measured once more, after its touchdown
 
 
 def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
