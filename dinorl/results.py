@@ -21,8 +21,8 @@ from dinorl.config import ConfigError
 EVALUATION = "evaluation.json"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
-    "animal", "stage", "algorithm", "seeds passed", "steps", "minutes", "return", "falls (at most)", "speed, m/s",
-    "success (at least)", "strides/s", "alternation", "gait", "doing nothing", "at random",
+    "animal", "stage", "algorithm", "seeds passed", "gate passed at", "minutes", "return", "falls (at most)",
+    "speed, m/s", "success (at least)", "strides/s", "alternation", "gait", "doing nothing", "at random",
 )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
         *key[:2],
         key[2].upper(),
         f"{passed} of {len(group)} ({', '.join(str(result.seed) for result in group)})",
-        f"{statistics.fmean(result.status['timesteps'] for result in group) / 1e6:.2f} M",
+        _steps(group),
         _minutes(group),
         f"{mean('return_mean'):.0f}",
         f"{mean('fall_rate'):.1%} ({1.0 - min(_dig(r.evaluation, ('full_episodes_lcb95',)) for r in group):.1%})",
@@ -129,6 +129,15 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
         " or ".join(sorted({result.evaluation["gait"]["name"] for result in group})) if moves else "",
         *nulls,
     )
+
+
+def _steps(group: Sequence[Result]) -> str:
+    """Return the mean of the steps at which the gate was passed, and of the budgets in which it was not."""
+    parts = []
+    for passed, form in ((True, "{:.2f} M"), (False, "not in {:.2f} M")):
+        if some := [r.status["timesteps"] for r in group if (r.status["gate"] == "passed") == passed]:
+            parts.append(form.format(statistics.fmean(some) / 1e6))
+    return ", ".join(parts)
 
 
 def _minutes(group: Sequence[Result]) -> str:
