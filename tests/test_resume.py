@@ -150,3 +150,11 @@ def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:
         ahead, behind = one.step(action), other.step(action)
         np.testing.assert_array_equal(ahead.observation, behind.observation)
         np.testing.assert_array_equal(ahead.reward, behind.reward)
+
+
+def test_a_batch_does_not_go_on_from_what_another_version_remembered() -> None:
+    batch = BatchEnv(small("species=trex", "stage=locomotion", "ppo.batch_size=384"), stagger=True)
+    batch.reset()
+    state = batch.state()
+    with pytest.raises(ValueError, match=r"memory/last_touchdown: found .*1\), expected .*2\)"):
+        batch.restore(state | {"memory/last_touchdown": state["memory/last_touchdown"][:, :1]})

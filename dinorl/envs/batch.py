@@ -130,7 +130,14 @@ class BatchEnv:
         return own | memory | sums | self.sim.state() | {"diverged": np.asarray(self.diverged)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what :meth:`state` returned, of as many animals at the same stage."""
+        """Go on from what :meth:`state` returned, of as many animals at the same stage.
+
+        Raises:
+            ValueError, KeyError: it is of another batch, or of a dinorl that remembered other things.
+        """
+        for name, value in vars(self.memory).items():
+            if (found := state[f"memory/{name}"].shape) != value.shape:
+                raise ValueError(f"memory/{name}: found {found}, expected {value.shape}")
         for name in _COUNTERS:
             getattr(self, name)[:] = state[name]
         self.memory = Memory(**{name: state[f"memory/{name}"].copy() for name in vars(self.memory)})
