@@ -149,7 +149,7 @@ def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
         for own, other in ((left, right), (right, left)):
             if down[own] and before[own] >= 0:
                 phase = turn_phase(memory.steps, before[own], after[other])
-                share = 0.5 * (share + math.sin(math.pi * min(phase, 1.0)) ** 2)
+                share = 0.5 * (share + math.sin(math.pi * max(0.5 - abs(phase - 0.5), 0.0)) ** 2)
         memory.alternation[pair] = share
     memory.last_touchdown = after
     memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(stance, memory.airborne, strict=True)]

@@ -253,11 +253,12 @@ def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Arr
     step = memory.steps[:, None]
     before, after = memory.last_touchdown, xp.where(touchdown, step, memory.last_touchdown)
     left, right = ([pair[side] for pair in body.foot_pairs] for side in (0, 1))
-    partner = [other for _, other in sorted([*body.foot_pairs, *zip(right, left, strict=True)])]  # of each foot
-    even = xp.sin(xp.pi * xp.clip(turn_phase(step, before, after[:, partner]), 0.0, 1.0)) ** 2
-    ends = touchdown & (before >= 0)  # a stride
+    own, other = left + right, right + left
+    phase = turn_phase(step, before[:, own], after[:, other])
+    even = xp.sin(xp.pi * xp.clip(0.5 - xp.abs(phase - 0.5), 0.0, 0.5)) ** 2
+    ends = (touchdown & (before >= 0))[:, own]  # a stride
     share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
-    for side in (left, right):
+    for side in (slice(len(left)), slice(len(left), None)):
         share = xp.where(ends[:, side], 0.5 * (share + even[:, side]), share)
     return after, share
 
