@@ -50,7 +50,7 @@ def alternation(landed: np.ndarray, pairs: Pairs) -> float:
         pairs: left and right foot of each girdle.
     """
     steps = np.arange(landed.shape[0])[:, None]
-    last = np.maximum.accumulate(np.where(landed, steps[..., None], -1), axis=0)  # this step included
+    last = _latest(landed)
     before = np.concatenate([np.full_like(last[:1], -1), last[:-1]])
     turns = follow = 0
     for left, right in pairs:
@@ -62,12 +62,18 @@ def alternation(landed: np.ndarray, pairs: Pairs) -> float:
     return turns / follow if follow else 0.0
 
 
+def _latest(landed: np.ndarray) -> np.ndarray:
+    """Return the step of the latest touchdown, this step included, -1 before any."""
+    steps = np.arange(landed.shape[0]).reshape(-1, *(1,) * (landed.ndim - 1))
+    return np.maximum.accumulate(np.where(landed, steps, -1), axis=0)
+
+
 def stride_phases(landed: np.ndarray, reference: int, foot: int) -> np.ndarray:
     """Return at which phases of the reference foot's strides, from touchdown to touchdown, the other foot lands."""
     steps = np.arange(landed.shape[0])[:, None]
     mark = landed[..., reference]
     end = landed.shape[0]
-    begun = np.maximum.accumulate(np.where(mark, steps, -1), axis=0)
+    begun = _latest(mark)
     ends = np.minimum.accumulate(np.where(mark, steps, end)[::-1], axis=0)[::-1]
     ends = np.vstack([ends[1:], np.full((1, mark.shape[1]), end)])  # strictly later than this step
     chosen = landed[..., foot] & (begun >= 0) & (ends < end)
