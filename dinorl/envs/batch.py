@@ -135,9 +135,9 @@ class BatchEnv:
         Raises:
             ValueError, KeyError: it is of another batch, or of a dinorl that remembered other things.
         """
-        for name, value in vars(self.memory).items():
-            if (found := state[f"memory/{name}"].shape) != value.shape:
-                raise ValueError(f"memory/{name}: found {found}, expected {value.shape}")
+        for name, value in self.state().items():
+            if (found := state[name].shape) != value.shape:
+                raise ValueError(f"{name}: found {found}, expected {value.shape}")
         for name in _COUNTERS:
             getattr(self, name)[:] = state[name]
         self.memory = Memory(**{name: state[f"memory/{name}"].copy() for name in vars(self.memory)})
