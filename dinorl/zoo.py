@@ -8,7 +8,6 @@ animal: if the MJCF has changed since, they are not claimed any more.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -46,7 +45,7 @@ def add(run: Path) -> Path:
         ConfigError: there is no bundle, or it is too large.
     """
     from dinorl.evaluate import evaluate
-    from dinorl.job import read_status
+    from dinorl.job import read_status, write_json
     from dinorl.training import bundle, locate
 
     source = locate.resolve(run)
@@ -78,7 +77,7 @@ def add(run: Path) -> Path:
     for name in kept:
         shutil.copy(source / name, building / name)
     OmegaConf.save(_without_places(OmegaConf.load(source / bundle.CONFIG)), building / bundle.CONFIG)
-    (building / CARD).write_text(json.dumps(written, indent=1) + "\n")
+    write_json(building / CARD, written)
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
     return folder
@@ -91,6 +90,7 @@ def measure(name: str) -> dict[str, Any]:
         ConfigError: there is none of that name, or it is of another MJCF than today's.
     """
     from dinorl.evaluate import evaluate
+    from dinorl.job import write_json
     from dinorl.training.locate import zoo
 
     known = zoo()
@@ -99,7 +99,7 @@ def measure(name: str) -> dict[str, Any]:
     if why := outdated(known[name]):
         raise ConfigError(f"{name}: {why}")
     found = evaluate(known[name]) | {"bundle": name}
-    (known[name] / CARD).write_text(json.dumps(card(known[name]) | {"evaluation": found}, indent=1) + "\n")
+    write_json(known[name] / CARD, card(known[name]) | {"evaluation": found})
     return found
 
 

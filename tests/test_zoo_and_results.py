@@ -45,6 +45,9 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
     assert zoo.main(["list"]) == 0
     listed = capsys.readouterr().out
     assert "trex/bite" in listed and "%" in listed
+    before = (shipped / "policy.npz").read_bytes()
+    assert zoo.main(["add", str(shipped)]) == 0, "measured again, from itself"
+    assert (shipped / "policy.npz").read_bytes() == before and zoo.card(shipped)["seed"] == about["seed"]
     (shipped / "card.json").write_text(json.dumps(about | {"seed": 7, "evaluation": None}))
     assert zoo.main(["measure", "trex/bite"]) == 0
     assert zoo.card(shipped) == about | {"seed": 7}, "the same numbers again, and the rest of the card as it was"
