@@ -322,6 +322,9 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
     "sac.ent_coef_end": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
     "curriculum.warmup_ent_coef": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
     "curriculum.warmup_clip_range": (lambda c: c.algo.name == "ppo", "only PPO clips", "Type algo=ppo"),
+    "curriculum.warmup_actor_scale": (
+        lambda c: c.algo.name == "sac", "PPO's warm-up is its clip range", "Type algo=sac"
+    ),
     "env.push_speed": (lambda c: c.env.push_interval > 0.0, "nobody is pushed", "Type env.push_interval=2.0"),
     "env.push_interval": (lambda c: c.env.push_speed > 0.0, "pushes have no speed", "Type env.push_speed=0.3"),
     "curriculum.push_scale": (

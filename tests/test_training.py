@@ -18,6 +18,7 @@ from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import NullTracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import (
+    actor_schedule,
     clip_schedule,
     deterministic,
     entropy_schedule,
@@ -79,6 +80,24 @@ def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
     assert [clip(1.0), clip(0.91), clip(0.89)] == [0.02, 0.02, 0.2]
     assert [entropy(1.0), entropy(0.0)] == [0.5, 0.0] and entropy(0.5) == pytest.approx(0.005)
     assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
+
+
+def test_in_the_warm_up_the_critics_learn_and_the_actor_waits(tmp_path: Path) -> None:
+    first = run_stage(small("algo=sac", "stage=balance"), tmp_path / "1", NullTracker())
+    cfg = small(
+        "algo=sac", "stage=locomotion", f"warm_start={first.bundle}",
+        "curriculum.warmup_timesteps=516", "curriculum.warmup_actor_scale=0.0",
+    )  # fmt: skip
+    assert [actor_schedule(cfg)(r) for r in (1.0, 0.5, 0.49)] == [0.0, 0.0, 1.0]
+    run_stage(cfg, tmp_path / "2", NullTracker())
+    handed, during, after = (
+        dict(np.load(path / bundle.POLICY))
+        for path in (resolve(first.bundle), *(tmp_path / "2" / "bundle" / n for n in ("512", "1024")))
+    )
+    for name, value in handed.items():
+        waits = name.startswith("actor.")
+        assert np.array_equal(during[name], value) == waits, name
+        assert not np.array_equal(after[name], value), name
 
 
 def test_the_ramp_raises_the_weight_to_its_own_value() -> None:

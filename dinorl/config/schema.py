@@ -170,6 +170,7 @@ class CurriculumConfig:
     warmup_timesteps: int
     warmup_clip_range: float | None
     warmup_ent_coef: float | None
+    warmup_actor_scale: float | None
     handover_log_std: float | None
     push_scale: float
     episode_scale: float

@@ -65,6 +65,14 @@ def clip_schedule(cfg: Config) -> Schedule:
     return warm_up(base, cfg.curriculum.warmup_clip_range, cfg.curriculum)
 
 
+def actor_schedule(cfg: Config) -> Schedule:
+    """Return the share of the learning rate that SAC's actor learns at.
+
+    After a hand-over the critics still expect the rewards of the stage before: an actor that follows them unlearns.
+    """
+    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg.curriculum)
+
+
 def ramp_weight(cfg: Config, timesteps: int) -> float:
     """Return ``env.forward_vel_weight`` at a time of the stage: it rises from its start value over the ramp."""
     value, start, length = cfg.env.forward_vel_weight, cfg.curriculum.ramp_start_value, cfg.curriculum.ramp_timesteps
@@ -132,7 +140,18 @@ class LayerNormSACPolicy(SACPolicy):
 
 
 class StageSAC(SAC):
-    """SAC whose policy is worth something from the start: what it gathers before it learns, that policy lives."""
+    """SAC whose policy is worth something from the start: what it gathers before it learns, that policy lives.
+
+    Attributes:
+        actor_share: the actor's share of the learning rate over the stage.
+    """
+
+    actor_share: Schedule = staticmethod(lambda remaining: 1.0)
+
+    def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
+        super()._update_learning_rate(optimizers)
+        for group in self.actor.optimizer.param_groups:
+            group["lr"] *= self.actor_share(self._current_progress_remaining)
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
         return super()._sample_action(0, action_noise, n_envs)
@@ -239,5 +258,6 @@ def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
         seed=cfg.seed,
         device="cpu",
     )
+    model.actor_share = actor_schedule(cfg)
     model.start_at_home(sac.policy_kwargs.log_std_init)
     return model
