@@ -341,9 +341,12 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
 }  # fmt: skip
 
 
+_SCALES = ("curriculum.push_scale", "curriculum.warmup_actor_scale")
+
+
 def _is_off(key: str, value: str | None) -> bool:
     try:
-        return float(value or 0) == (1.0 if key == "curriculum.push_scale" else 0.0)
+        return float(value or 0) == (1.0 if key in _SCALES else 0.0)
     except ValueError:
         return value == "null"
 
