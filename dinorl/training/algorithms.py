@@ -146,7 +146,7 @@ class StageSAC(SAC):
         actor_share: the actor's share of the learning rate over the stage.
     """
 
-    actor_share: Schedule = staticmethod(lambda remaining: 1.0)
+    actor_share: Schedule
 
     def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)
