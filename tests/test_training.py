@@ -18,6 +18,7 @@ from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import NullTracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import (
+    StageSAC,
     actor_schedule,
     clip_schedule,
     deterministic,
@@ -181,6 +182,38 @@ def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Pat
     statistics = np.load(first.bundle / bundle.NORMALIZATION)
     np.testing.assert_array_equal(env.obs_rms.mean, statistics["obs_mean"])
     assert env.ret_rms.count == fresh_reward_statistics and not model.policy.optimizer.state_dict()["state"]
+
+
+def test_the_average_of_the_actors_is_what_acts_and_is_handed_over(tmp_path: Path) -> None:
+    """It follows by ``sac.actor_tau`` a gradient step; exploring and learning are the newest actor's."""
+    cfg = small("algo=sac", "stage=balance", "sac.actor_tau=0.1", "sac.policy_kwargs.mirror=false")
+    env = wrapped(cfg, DinoVecEnv(cfg))
+    model = make_model(cfg, env)
+    assert isinstance(model, StageSAC)
+    model.learn(256)
+    assert model.average is not None
+    for _ in range(3):
+        before = [p.detach().clone() for p in model.average.parameters()]
+        model.train(2, 32)
+        for old, average, own in zip(before, model.average.parameters(), model.actor.parameters(), strict=True):
+            torch.testing.assert_close(average, 0.81 * old + 0.19 * own)
+            assert not torch.equal(average, own)
+    folder = bundle.save(tmp_path / "b", model, env, cfg, {})
+    seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
+    acts, _ = model.predict(seen, deterministic=True)
+    assert not np.array_equal(acts, model.policy.predict(seen, deterministic=True)[0])
+    learns, average = model.actor.state_dict(), model.average.state_dict()
+    handed = make_model(cfg, env)
+    bundle.load_policy(folder, handed, env)
+    np.testing.assert_array_equal(handed.predict(seen, deterministic=True)[0], acts)
+    for key, value in handed.actor.state_dict().items():
+        torch.testing.assert_close(value, average[key], rtol=0, atol=0)
+    resumed = make_model(cfg, env)
+    bundle.load_all(folder, resumed, env)
+    assert resumed.average is not None
+    for key, value in resumed.actor.state_dict().items():
+        torch.testing.assert_close(value, learns[key], rtol=0, atol=0)
+        torch.testing.assert_close(resumed.average.state_dict()[key], average[key], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])

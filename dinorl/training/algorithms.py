@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +16,7 @@ from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.sac.policies import Actor, SACPolicy
 
 from dinorl.config import Config, CurriculumConfig, PPOConfig, SACConfig
 from dinorl.envs.vec_env import DinoVecEnv, MirrorVecEnv
@@ -142,11 +144,52 @@ class LayerNormSACPolicy(SACPolicy):
 class StageSAC(SAC):
     """SAC whose policy is worth something from the start: what it gathers before it learns, that policy lives.
 
+    What acts without noise is the average of the actors of late: the newest chases what the critics believe at the
+    moment, and may fall where the one before it and the one after it stand. Nikishin et al. 2018, "Improving Stability
+    in Deep Reinforcement Learning with Weight Averaging"; here with a moving average.
+
     Attributes:
         actor_share: the actor's share of the learning rate over the stage.
+        actor_tau: share by which the average follows the actor, per gradient step; None: there is no average.
+        average: the average actor; None until the actor has learned something.
     """
 
     actor_share: Schedule
+    actor_tau: float | None = None
+    average: Actor | None = None
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Learn, and let the average follow."""
+        if self.actor_tau is not None and self.average is None:
+            self.average = copy.deepcopy(self.actor)
+        super().train(gradient_steps, batch_size)
+        if self.actor_tau is not None and self.average is not None:
+            share = 1.0 - (1.0 - self.actor_tau) ** gradient_steps
+            with torch.no_grad():
+                for mean, own in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+                    mean.lerp_(own, share)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the actor's weights are the average's."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self.average is not None:
+            for own, other in zip(self.actor.parameters(), self.average.parameters(), strict=True):
+                own.data, other.data = other.data, own.data
+
+    def predict(
+        self, observation: np.ndarray | dict[str, np.ndarray], state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None, deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:  # fmt: skip
+        """Return actions: the average's without noise, the actor's with."""
+        with self.averaged() if deterministic else nullcontext():
+            return super().predict(observation, state, episode_start, deterministic)
 
     def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)
@@ -258,6 +301,6 @@ def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
         seed=cfg.seed,
         device="cpu",
     )
-    model.actor_share = actor_schedule(cfg)
+    model.actor_share, model.actor_tau = actor_schedule(cfg), sac.actor_tau
     model.start_at_home(sac.policy_kwargs.log_std_init)
     return model

@@ -1,6 +1,7 @@
 """The bundle: one folder that holds everything of a stage at one moment. Arrays and JSON only, no pickles.
 
-    policy.npz  optimizer.npz  normalization.npz  random.npz  [state.npz]      arrays
+    policy.npz  optimizer.npz  normalization.npz  random.npz  [state.npz]      arrays; SAC's actor in policy.npz is the
+                  average that was evaluated, the one that learns is in optimizer.npz
     meta.json     counters, evaluation, versions, git sha, hash of the MJCF
     config.yaml     the composed config
     [progress.json]     with state.npz: what only going on with an unfinished stage needs (resume.py)
@@ -10,6 +11,7 @@ It is written under another name and renamed, so it is there as a whole or not a
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -17,6 +19,7 @@ import random
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from dinorl.config.explain import explain
 from dinorl.plan import check_needed, read_settings
 from dinorl.provenance import git_sha, versions
 from dinorl.sim.model import SPECIES_DIR, mjcf_hash, mjcf_path
+from dinorl.training.algorithms import StageSAC
 from dinorl.training.locate import META, numbered
 from dinorl.training.untrusted import read_arrays, read_config, read_json
 
@@ -43,6 +47,8 @@ FORMAT = 1
 POLICY, OPTIMIZER, NORMALIZATION, RANDOM, CONFIG = (
     "policy.npz", "optimizer.npz", "normalization.npz", "random.npz", "config.yaml",
 )  # fmt: skip
+# In optimizer.npz: the actor that learns, where policy.npz has the average that follows it.
+LEARNER = "learner/"
 
 
 def save(
@@ -63,7 +69,7 @@ def save(
     building.mkdir()
     try:
         files = {
-            POLICY: _state_arrays(model.policy.state_dict()),
+            POLICY: _policy_arrays(model),
             OPTIMIZER: _optimizer_arrays(model),
             NORMALIZATION: _normalization_arrays(env),
             RANDOM: _random_arrays(),
@@ -170,6 +176,8 @@ def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
                 f"expected {key} of float {tuple(value.shape)}, found {found}. Use the same species, algo and net_arch"
             )
     model.policy.load_state_dict({key: torch.from_numpy(state[key]) for key in own})
+    if isinstance(model, StageSAC):
+        model.average = None  # it begins anew, with the actor
     _load_statistics(read_arrays(bundle / NORMALIZATION), "obs", env.obs_rms)
 
 
@@ -188,6 +196,10 @@ def load_all(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     if "log_ent_coef" in optimizers:
         with torch.no_grad():
             model.log_ent_coef.copy_(torch.from_numpy(optimizers["log_ent_coef"]))  # type: ignore[attr-defined]
+    learner = {key.removeprefix(LEARNER): value for key, value in optimizers.items() if key.startswith(LEARNER)}
+    if learner and isinstance(model, StageSAC):
+        model.average = copy.deepcopy(model.actor)
+        model.actor.load_state_dict({key: torch.from_numpy(value) for key, value in learner.items()})
     normalization = read_arrays(bundle / NORMALIZATION)
     _load_statistics(normalization, "reward", env.ret_rms)
     env.returns = normalization["discounted_returns"]
@@ -244,6 +256,11 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
+def _policy_arrays(model: BaseAlgorithm) -> dict[str, np.ndarray]:
+    with model.averaged() if isinstance(model, StageSAC) else nullcontext():
+        return _state_arrays(model.policy.state_dict())
+
+
 def _state_arrays(state: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {key: value.detach().cpu().numpy() for key, value in state.items()}
 
@@ -267,6 +284,8 @@ def _optimizer_arrays(model: BaseAlgorithm) -> dict[str, np.ndarray]:
     log_ent_coef = getattr(model, "log_ent_coef", None)
     if log_ent_coef is not None:
         arrays["log_ent_coef"] = log_ent_coef.detach().numpy()
+    if isinstance(model, StageSAC) and model.average is not None:
+        arrays |= {LEARNER + key: value for key, value in _state_arrays(model.actor.state_dict()).items()}
     return arrays
 
 
