@@ -13,10 +13,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
-from dinorl.config import STAGES, Config, ConfigError, flatten
+from dinorl.config import STAGES, Config, ConfigError, base_values, flatten
 from dinorl.config.explain import SCOPES, explain_key, groups
 from dinorl.config.messages import unknown_option
 
@@ -341,14 +343,9 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
 }  # fmt: skip
 
 
-_SCALES = ("curriculum.push_scale", "curriculum.warmup_actor_scale")
-
-
 def _is_off(key: str, value: str | None) -> bool:
-    try:
-        return float(value or 0) == (1.0 if key in _SCALES else 0.0)
-    except ValueError:
-        return value == "null"
+    off = OmegaConf.select(base_values(), key)
+    return value in ("null", None) or (off is not None and yaml.safe_load(value) == off)
 
 
 def check_needed(setting: Setting, configs: Iterable[Config]) -> None:

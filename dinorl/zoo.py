@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dinorl.config import ConfigError, conf_dir
+from dinorl.config import ConfigError, base_values
 from dinorl.training.untrusted import read_json
 
 CARD = "card.json"
@@ -116,9 +116,7 @@ def _recipe(run_dir: Path) -> dict[str, Any] | None:
 
 def _without_places(config: Any) -> Any:
     """Return a config without what is true on the machine that trained it alone: folders, the store, the sweep."""
-    return OmegaConf.merge(
-        config, {"warm_start": None, "tracking": OmegaConf.load(conf_dir() / "base" / "tracking.yaml")}
-    )
+    return OmegaConf.merge(config, {"warm_start": None, "tracking": base_values().tracking})
 
 
 def table() -> Any:

@@ -134,6 +134,8 @@ REFUSED = {
     "ppo.n_steps=65521 sim.n_envs=65519": "expected a divisor of ppo.n_steps × sim.n_envs",  # primes, and no wait
     "algo=sac eval.keep=0": "eval.keep=0: expected a whole number in [1, 65536]",
     "algo=sac sac.ent_coef=auto sac.ent_coef_end=0.1": "sac.ent_coef_end: means nothing here, SAC tunes",
+    "algo=sac sac.ent_coef=auto sac.ent_coef_end=0": "sac.ent_coef_end: means nothing here, SAC tunes",
+    "algo=sac sac.ent_coef_end=null": "",
     "algo=sac curriculum.warmup_clip_range=0.1": "curriculum.warmup_clip_range: means nothing here, only PPO clips",
     "curriculum.warmup_actor_scale=0": "curriculum.warmup_actor_scale: means nothing here, PPO's warm-up is its clip",
     "stage=locomotion env.push_speed=0.3": "env.push_speed: means nothing here, nobody is pushed. Type env.push_interv",

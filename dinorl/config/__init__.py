@@ -1,6 +1,6 @@
 """The composed config: its schema, its strict rebuild, and composing without the command line."""
 
-from dinorl.config.compose import CONFIG_NAME, compose, conf_dir
+from dinorl.config.compose import CONFIG_NAME, base_values, compose, conf_dir
 from dinorl.config.messages import ConfigError
 from dinorl.config.schema import (
     EVENT_ROLES,
@@ -26,6 +26,6 @@ from dinorl.config.strict import build, flatten, to_container
 __all__ = [
     "CONFIG_NAME", "EVENT_ROLES", "STAGES", "AlgoConfig", "Config", "ConfigError", "CurriculumConfig", "EnvConfig",
     "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SimConfig",
-    "SpeciesConfig", "StageConfig", "TrackingConfig", "build", "compose", "conf_dir", "env_config_type", "flatten",
-    "to_container",
+    "SpeciesConfig", "StageConfig", "TrackingConfig", "base_values", "build", "compose", "conf_dir",
+    "env_config_type", "flatten", "to_container",
 ]  # fmt: skip

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig, OmegaConf
+
 if TYPE_CHECKING:
     from dinorl.config.schema import Config
 
@@ -17,6 +19,11 @@ def conf_dir() -> Path:
     """Return the conf tree: beside the package in a checkout, inside it where a wheel was installed."""
     inside = _PACKAGE / "conf"
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
+
+
+def base_values() -> DictConfig:
+    """Return every key of ``conf/base`` with its default; what is optional is off there."""
+    return OmegaConf.create({path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")})
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

@@ -34,7 +34,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dinorl.config import Config, ConfigError, build, conf_dir, to_container
+from dinorl.config import Config, ConfigError, base_values, build, to_container
 from dinorl.config.explain import explain
 from dinorl.plan import check_needed, read_settings
 from dinorl.provenance import git_sha, versions
@@ -115,8 +115,7 @@ def load_config(bundle: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: an override does not fit.
     """
-    base = {path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")}
-    config = OmegaConf.merge(base, read_config(bundle / CONFIG))
+    config = OmegaConf.merge(base_values(), read_config(bundle / CONFIG))
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         for override in parsed:
