@@ -56,7 +56,7 @@ class SACConfig:
     batch_size: int
     gamma: float
     tau: float
-    average_share: float | None
+    actor_tau: float | None
     ent_coef: Any  # "auto", "auto_<initial value>" or a number
     ent_coef_end: float | None
     target_entropy: Any  # "auto" or a number

@@ -64,7 +64,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "ppo.max_grad_norm": (_POSITIVE, 1.0),
     "ppo.target_kl": (_POSITIVE, 0.02),
     "sac.tau": (_SHARE_ABOVE_0, 0.005),
-    "sac.average_share": (_SHARE_ABOVE_0, 0.15),
+    "sac.actor_tau": (_SHARE_ABOVE_0, 0.001),
     "sac.buffer_size": (Range(1, 1 << 30), 300000),
     "sac.learning_starts": (_NON_NEGATIVE, 5000),
     "sac.train_freq": (_COUNT, 1),

@@ -146,31 +146,28 @@ class StageSAC(SAC):
 
     What acts without noise is the average of the actors of late: the newest chases what the critics believe at the
     moment, and may fall where the one before it and the one after it stand. Nikishin et al. 2018, "Improving Stability
-    in Deep Reinforcement Learning with Weight Averaging". The average is over a share of all gradient steps so far, so
-    it forgets fast early and is steady late: polynomial-decay averaging, Shamir and Zhang 2013, "Stochastic Gradient
-    Descent for Non-smooth Optimization", section 4, with their η = 1 / share - 1.
+    in Deep Reinforcement Learning with Weight Averaging"; here with a moving average.
 
     Attributes:
         actor_share: the actor's share of the learning rate over the stage.
-        average_share: share of the gradient steps so far that the average is over; None: there is no average.
+        actor_tau: share by which the average follows the actor, per gradient step; None: there is no average.
         average: the average actor; None until the actor has learned something.
     """
 
     actor_share: Schedule
-    average_share: float | None = None
+    actor_tau: float | None = None
     average: Actor | None = None
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Learn, and let the average follow."""
-        super().train(gradient_steps, batch_size)
-        if self.average_share is None:
-            return
-        if self.average is None:
+        if self.actor_tau is not None and self.average is None:
             self.average = copy.deepcopy(self.actor)
-        step = min(gradient_steps / (self.average_share * self._n_updates), 1.0)
-        with torch.no_grad():
-            for mean, own in zip(self.average.parameters(), self.actor.parameters(), strict=True):
-                mean.lerp_(own, step)
+        super().train(gradient_steps, batch_size)
+        if self.actor_tau is not None and self.average is not None:
+            share = 1.0 - (1.0 - self.actor_tau) ** gradient_steps
+            with torch.no_grad():
+                for mean, own in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+                    mean.lerp_(own, share)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -304,6 +301,6 @@ def _sac(cfg: Config, env: VecNormalize) -> StageSAC:
         seed=cfg.seed,
         device="cpu",
     )
-    model.actor_share, model.average_share = actor_schedule(cfg), sac.average_share
+    model.actor_share, model.actor_tau = actor_schedule(cfg), sac.actor_tau
     model.start_at_home(sac.policy_kwargs.log_std_init)
     return model
