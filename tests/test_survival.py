@@ -151,7 +151,7 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
     assert worker != sweep.pid
     os.kill(worker, signal.SIGKILL)
-    said, _ = sweep.communicate(timeout=200)
+    said, _ = sweep.communicate(timeout=400)
     assert sweep.returncode == 1 and "FAILED: trex-ppo-s2/1-balance" in " ".join(said.split()), said
     monkeypatch.chdir(tmp_path)
     for folder in folders:
