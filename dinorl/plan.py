@@ -343,14 +343,16 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
 }  # fmt: skip
 
 
-def _is_off(key: str, value: str | None) -> bool:
-    off = OmegaConf.select(base_values(), key)
+def _is_off(value: str | None, off: float | None) -> bool:
     return value in ("null", None) or (off is not None and yaml.safe_load(value) == off)
 
 
 def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
     """Refuse a key that does nothing in any of the configs it is set in, as what it needs is not there."""
-    if setting.name not in NEEDS or all(_is_off(setting.name, value) for value in setting.values):
+    if setting.name not in NEEDS:
+        return
+    off = OmegaConf.select(base_values(), setting.name)
+    if all(_is_off(value, off) for value in setting.values):
         return  # to turn off what is off is no mistake
     holds, so, instead = NEEDS[setting.name]
     if not any(map(holds, configs)):
