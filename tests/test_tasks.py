@@ -17,7 +17,7 @@ from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 KNOBS = Knobs(
     home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
     idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0,
-    event_hold=0,
+    gait_swing=0.25, event_hold=0,
 )  # fmt: skip
 
 
@@ -248,6 +248,14 @@ def test_a_fall_onto_the_target_is_neither_a_success_nor_paid(hold: float, steps
 def test_slip_charges_loaded_feet_alone(standing: Signals) -> None:
     s = replace(standing, foot_speed=np.array([[2.0, 3.0], [2.0, 3.0]]), stance=np.array([[0.5, 0.0], [1.0, 1.0]]))
     np.testing.assert_allclose(terms.foot_slip_penalty(s, KNOBS), [-0.5, -2.5])
+
+
+def test_a_landing_is_charged_by_what_its_swing_lacks_of_the_clocks_and_a_statue_not(standing: Signals) -> None:
+    np.testing.assert_allclose(terms.short_swing_penalty(standing, KNOBS), 0.0)
+    air = np.array([[0.125, 0.3], [0.0, 0.1]])
+    s = replace(standing, touchdown=np.array([[True, True], [True, False]]), air_time=air)
+    np.testing.assert_allclose(terms.short_swing_penalty(s, KNOBS), [-0.25, -0.5])
+    np.testing.assert_allclose(terms.short_swing_penalty(s, replace(KNOBS, gait_swing=0.0)), 0.0)  # no clock
 
 
 def test_gait_terms_pay_in_full_from_the_configs_speed(standing: Signals) -> None:

@@ -109,7 +109,7 @@ class PlainEnv(gym.Env):
         memory.steps += 1
         memory.phase = (memory.phase + env.gait_clock_frequency * animal.control_timestep) % 1.0
         s = plain_task.measure(task.body, self._columns, memory, self._substeps, action)
-        plain_task.take_turns(task.body, memory, s.stance)
+        plain_task.take_turns(task.body, memory, s)
 
         fell = plain_task.fallen(s, env)
         success = s.event_steps == task.knobs.event_hold + 1 and not fell

@@ -51,6 +51,8 @@ class PlainSignals:
     angular_velocity_h: Vector
     tail_rate: float
     stance: list[float]
+    touchdown: list[bool]
+    air_time: list[float]
     foot_speed: list[float]
     power: float
     action: np.ndarray
@@ -122,6 +124,8 @@ def measure(
         angular_velocity_h=to_heading(*v[columns.trunk_angvel : columns.trunk_angvel + 3]),
         tail_rate=math.hypot(*v[columns.tail_angvel : columns.tail_angvel + 3]),
         stance=stance,
+        touchdown=[share > 0.0 and air >= DEBOUNCE_STEPS for share, air in zip(stance, memory.airborne, strict=True)],
+        air_time=[air * body.dt for air in memory.airborne],
         foot_speed=[math.hypot(*v[start : start + 2]) for start in columns.foot_linvel],
         power=float(power),
         action=action,
@@ -139,9 +143,9 @@ def measure(
     )
 
 
-def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
+def take_turns(body: Body, memory: PlainMemory, s: PlainSignals) -> None:
     """Update in ``memory`` how evenly the feet of each pair take turns, and how long each foot has been in the air."""
-    down = [share > 0.0 and air >= DEBOUNCE_STEPS for share, air in zip(stance, memory.airborne, strict=True)]
+    down = s.touchdown
     before = memory.last_touchdown
     after = [memory.steps if lands else last for lands, last in zip(down, before, strict=True)]
     for pair, (left, right) in enumerate(body.foot_pairs):
@@ -152,7 +156,7 @@ def take_turns(body: Body, memory: PlainMemory, stance: list[float]) -> None:
                 share = 0.5 * (share + math.sin(math.pi * max(0.5 - abs(phase - 0.5), 0.0)) ** 2)
         memory.alternation[pair] = share
     memory.last_touchdown = after
-    memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(stance, memory.airborne, strict=True)]
+    memory.airborne = [0 if share > 0.0 else air + 1 for share, air in zip(s.stance, memory.airborne, strict=True)]
 
 
 def fallen(s: PlainSignals, env: EnvConfig) -> bool:
@@ -217,6 +221,11 @@ def _gait_clock(s: PlainSignals, k: Knobs) -> float:
     return total / len(s.stance) * _gait_speed(s, k)
 
 
+def _short_swing_penalty(s: PlainSignals, k: Knobs) -> float:
+    missing = [_clip(k.gait_swing - air, 0.0, k.gait_swing) / max(k.gait_swing, 1e-9) for air in s.air_time]
+    return -_mean([down * short for down, short in zip(s.touchdown, missing, strict=True)])
+
+
 def _posture(s: PlainSignals, k: Knobs) -> float:
     return math.exp(-((s.pitch - k.natural_pitch) ** 2 + s.roll**2) / (2.0 * terms.POSTURE_WIDTH**2))
 
@@ -249,6 +258,7 @@ TERMS: dict[str, PlainTerm] = {
     "foot_slip_penalty_weight": lambda s, k: (
         -min(sum(share * speed for share, speed in zip(s.stance, s.foot_speed, strict=True)) / len(s.stance), 10.0)
     ),
+    "short_swing_penalty_weight": _short_swing_penalty,
     "smoothness_weight": lambda s, k: -float(s.action_change @ s.action_change) / len(s.action_change),
     "energy_penalty_weight": lambda s, k: -min(s.power / k.weight_newton, 100.0),
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,

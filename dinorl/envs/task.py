@@ -54,6 +54,7 @@ class Task:
             gait_phase=tuple(cfg.species.gait_phase),
             gait_clock_duty=env.gait_clock_duty,
             gait_full_speed=env.gait_full_speed,
+            gait_swing=(1.0 - env.gait_clock_duty) / env.gait_clock_frequency if env.gait_clock_frequency else 0.0,
             event_hold=round(env.event_hold / animal.control_timestep),
         )
         functions: dict[str, Term] = dict(TERMS)

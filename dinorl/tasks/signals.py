@@ -52,6 +52,7 @@ class Signals:
     contact: Array  # (n, feet) bool, the foot bore load at some time in the control step
     stance: Array  # (n, feet) share of the control step in which it did
     touchdown: Array  # (n, feet) bool, it landed in this control step after being in the air (debounced)
+    air_time: Array  # (n, feet) s for which it was in the air before this control step; 0 if it bore load in the last
     foot_speed: Array  # (n, feet) horizontal
     power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
     joint_position: Array  # (n, actuators) from home
@@ -183,6 +184,7 @@ def measure(
         contact=contact,
         stance=stance,
         touchdown=touchdown,
+        air_time=memory.airborne * body.dt,
         foot_speed=_norm(xp, sensors[:, at.foot_linvel[:, :2]]),
         power=xp.sum(power, axis=(1, 2)) / power.shape[1],
         joint_position=qpos[:, body.joint_qpos] - body.home_joints,

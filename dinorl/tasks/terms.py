@@ -27,6 +27,7 @@ class Knobs:
     gait_phase: tuple[float, ...]  # cycles
     gait_clock_duty: float
     gait_full_speed: float  # m/s, from which gait terms pay in full
+    gait_swing: float  # s, a foot's time in the air by the gait clock; 0: there is no clock
     event_hold: int  # control steps that the animal must stay up after its event
 
 
@@ -137,6 +138,17 @@ def foot_slip_penalty(s: Signals, k: Knobs) -> Array:
     return -s.xp.clip(s.xp.mean(s.stance * s.foot_speed, axis=1), 0.0, 10.0)
 
 
+def short_swing_penalty(s: Signals, k: Knobs) -> Array:
+    """Charge feet that land before the swing of the gait clock is over: scuffed toes, shuffling, pattering.
+
+    A touchdown after no time in the air counts 1, one after half of the swing 1/2, mean over the feet; a foot that
+    stays where it is counts nothing. It is the charging half of the usual reward for time in the air (Rudin et al.
+    2022, "Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement Learning"): no swing is too long.
+    """
+    missing = s.xp.clip(k.gait_swing - s.air_time, 0.0, k.gait_swing) / max(k.gait_swing, 1e-9)
+    return -s.xp.mean(s.touchdown * missing, axis=1)
+
+
 def smoothness(s: Signals, k: Knobs) -> Array:
     """Charge the mean squared change of action."""
     return -s.xp.mean(s.action_change**2, axis=1)
@@ -209,6 +221,7 @@ TERMS: dict[str, Term] = {
     "gait_symmetry_weight": gait_symmetry,
     "gait_clock_weight": gait_clock,
     "foot_slip_penalty_weight": foot_slip_penalty,
+    "short_swing_penalty_weight": short_swing_penalty,
     "smoothness_weight": smoothness,
     "energy_penalty_weight": energy_penalty,
     "idle_penalty_weight": idle_penalty,
