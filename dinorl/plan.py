@@ -333,6 +333,10 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
         lambda c: c.env.push_interval > 0.0 and c.env.push_speed > 0.0, "nobody is pushed",
         "Type env.push_interval=2.0 env.push_speed=0.3",
     ),
+    "curriculum.bearing_scale": (
+        lambda c: any(c.env.first_target_bearing_range), "first targets are straight ahead",
+        "Type env.first_target_bearing_range=[-1.5,1.5]",
+    ),
     "env.short_swing_penalty_weight": (
         lambda c: c.env.gait_clock_frequency > 0.0, "there is no clock to say how long a swing is",
         "Type env.gait_clock_frequency=1.5",

@@ -230,18 +230,20 @@ def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
     assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
 
 
-def test_training_can_push_harder_than_the_evaluation_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_can_push_and_turn_harder_than_the_evaluation_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scales = []
     push = BatchEnv._push
 
     def spy(self: BatchEnv) -> None:
-        scales.append((self.n, self.push_scale))
+        scales.append((self.n, self.push_scale, self.bearing_scale))
         push(self)
 
     monkeypatch.setattr(BatchEnv, "_push", spy)
-    cfg = small("stage=balance", "curriculum.push_scale=1.5")
+    cfg = small("stage=balance", "curriculum.push_scale=1.5", "curriculum.bearing_scale=1.2")
     run_stage(cfg, tmp_path, NullTracker())
-    assert set(scales) == {(cfg.sim.n_envs, 1.5), (cfg.eval.episodes, 1.0)}
+    assert set(scales) == {(cfg.sim.n_envs, 1.5, 1.2), (cfg.eval.episodes, 1.0, 1.0)}
 
 
 def test_a_harder_push_is_faster_by_its_scale() -> None:
@@ -253,6 +255,20 @@ def test_a_harder_push_is_faster_by_its_scale() -> None:
         batch._push()
         gained.append(np.hypot(*batch.sim.qvel[:, :2].T))
     np.testing.assert_allclose(gained[1] / gained[0], 2.0)
+
+
+def test_training_can_place_first_targets_further_to_the_side_than_the_evaluation(tmp_path: Path) -> None:
+    cfg = small("stage=locomotion", "env.first_target_bearing_range=[-2,1]", "env.prey_lateral_range=[0,0]")
+    seen = []
+    for scale in (1.0, 1.5, 9.0):
+        batch = BatchEnv(cfg, 64)
+        batch.bearing_scale = scale
+        batch.reset()
+        target_h = batch._look(np.arange(batch.n)).target_h
+        seen.append(np.arctan2(target_h[:, 1], target_h[:, 0]))
+    np.testing.assert_allclose(seen[1][np.abs(seen[1]) < 3.0], 1.5 * seen[0][np.abs(seen[1]) < 3.0], atol=0.02)
+    assert np.abs(seen[0]).max() < 2.02 and np.abs(seen[1]).max() > 2.5
+    assert np.histogram(seen[2], bins=4, range=(-np.pi, np.pi))[0].min() > 4  # all around, none twice round
 
 
 def test_training_can_have_shorter_episodes_than_the_evaluation(

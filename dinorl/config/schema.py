@@ -175,6 +175,7 @@ class CurriculumConfig:
     warmup_actor_scale: float | None
     handover_log_std: float | None
     push_scale: float
+    bearing_scale: float
     episode_scale: float
     ramp_timesteps: int
     ramp_start_value: float | None

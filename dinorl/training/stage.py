@@ -66,6 +66,7 @@ def run_stage(
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
+    raw.batch.bearing_scale = cfg.curriculum.bearing_scale
     raw.batch.max_episode_steps = max(1, round(cfg.curriculum.episode_scale * cfg.env.max_episode_steps))
     env = wrapped(cfg, raw)
     model = make_model(cfg, env)
