@@ -257,7 +257,7 @@ def test_a_harder_push_is_faster_by_its_scale() -> None:
     np.testing.assert_allclose(gained[1] / gained[0], 2.0)
 
 
-def test_training_can_place_first_targets_further_to_the_side_than_the_evaluation(tmp_path: Path) -> None:
+def test_training_can_place_first_targets_further_to_the_side_than_the_evaluation() -> None:
     cfg = small("stage=locomotion", "env.first_target_bearing_range=[-2,1]", "env.prey_lateral_range=[0,0]")
     seen = []
     for scale in (1.0, 1.5, 9.0):
@@ -268,7 +268,7 @@ def test_training_can_place_first_targets_further_to_the_side_than_the_evaluatio
         seen.append(np.arctan2(target_h[:, 1], target_h[:, 0]))
     np.testing.assert_allclose(seen[1][np.abs(seen[1]) < 3.0], 1.5 * seen[0][np.abs(seen[1]) < 3.0], atol=0.02)
     assert np.abs(seen[0]).max() < 2.02 and np.abs(seen[1]).max() > 2.5
-    assert np.histogram(seen[2], bins=4, range=(-np.pi, np.pi))[0].min() > 4  # all around, none twice round
+    assert np.histogram(seen[2], bins=4, range=(-np.pi, np.pi))[0].min() > 4  # all around
 
 
 def test_training_can_have_shorter_episodes_than_the_evaluation(

@@ -76,8 +76,7 @@ class BatchEnv:
 
     Attributes:
         push_scale: pushes are this many times as fast as ``env.push_speed``.
-        bearing_scale: first targets are turned this many times as far as ``env.first_target_bearing_range``, at most
-            to behind the animal.
+        bearing_scale: first targets are turned this many times as far as ``env.first_target_bearing_range`` says.
         max_episode_steps: control steps, then truncated; ``env.max_episode_steps`` unless someone sets another.
         diverged: simulations that broke down and were reset alone, so far.
         faults: the first of those since someone last emptied the list.
@@ -223,7 +222,7 @@ class BatchEnv:
         sim.qpos[ids, 3], sim.qpos[ids, 6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
         heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         where = uniform(self.seeds[ids], self.episode[ids], _FIRST_TARGET, 4)
-        bearing = np.clip(self.bearing_scale * np.asarray(env.first_target_bearing_range), -np.pi, np.pi)
+        bearing = [self.bearing_scale * end for end in env.first_target_bearing_range]
         towards = episode.turn(np, heading, where[:, 3], bearing)
         sim.target[ids] = self.task.targets(sim.qpos[ids, :2], towards, where[:, :3])
         sim.refresh(ids)
