@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     stopped.send_signal(signal.SIGINT)
     time.sleep(0.05)
     stopped.send_signal(signal.SIGINT)
-    said, _ = stopped.communicate(timeout=10.0)
+    said, _ = stopped.communicate(timeout=60.0)
     assert stopped.returncode == 130 and "dinorl: interrupted" in said and "Traceback" not in said
     assert json.loads((run / "status.json").read_text())["status"] == "INTERRUPTED"
 
