@@ -258,6 +258,14 @@ def test_a_landing_is_charged_by_what_its_swing_lacks_of_the_clocks_and_a_statue
     np.testing.assert_allclose(terms.short_swing_penalty(s, replace(KNOBS, gait_swing=0.0)), 0.0)  # no clock
 
 
+def test_joints_off_the_home_pose_are_charged_by_their_mean_angle(standing: Signals) -> None:
+    off = np.zeros_like(standing.joint_position)
+    off[0, :2] = 0.5, -0.5  # either way
+    off[1] = 0.2
+    s = replace(standing, joint_position=off)
+    np.testing.assert_allclose(terms.joint_deviation_penalty(s, KNOBS), [-1.0 / off.shape[1], -0.2])
+
+
 def test_gait_terms_pay_in_full_from_the_configs_speed(standing: Signals) -> None:
     s = replace(standing, alternation=np.ones_like(standing.alternation))
     slow = replace(KNOBS, gait_full_speed=4.0)

@@ -108,7 +108,7 @@ class PlainEnv(gym.Env):
             readings[:] = data.sensordata
         memory.steps += 1
         memory.phase = (memory.phase + env.gait_clock_frequency * animal.control_timestep) % 1.0
-        s = plain_task.measure(task.body, self._columns, memory, self._substeps, action)
+        s = plain_task.measure(task.body, self._columns, memory, self._substeps, data.qpos, action)
         plain_task.take_turns(task.body, memory, s)
 
         fell = plain_task.fallen(s, env)
@@ -134,11 +134,15 @@ class PlainEnv(gym.Env):
         """Measure the animal as it is now, without a step behind it."""
         mujoco.mj_forward(self.model, self.data)
         return plain_task.measure(
-            self._task.body, self._columns, self.memory, self.data.sensordata[None].copy(), self.memory.action
+            self._task.body,
+            self._columns,
+            self.memory,
+            self.data.sensordata[None].copy(),
+            self.data.qpos,
+            self.memory.action,
         )
 
     def _observation(self, s: PlainSignals) -> np.ndarray:
-        body = self._task.body
         out = np.empty(self._width, np.float32)
-        plain_task.observe(s, self.data.qpos[body.joint_qpos] - body.home_joints, self.data.qvel[body.joint_qvel], out)
+        plain_task.observe(s, self.data.qvel[self._task.body.joint_qvel], out)
         return out

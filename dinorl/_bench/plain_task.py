@@ -55,6 +55,7 @@ class PlainSignals:
     air_time: list[float]
     foot_speed: list[float]
     power: float
+    joint_position: np.ndarray
     action: np.ndarray
     action_change: np.ndarray
     target_h: Vector
@@ -86,7 +87,7 @@ class Columns:
 
 
 def measure(
-    body: Body, columns: Columns, memory: PlainMemory, substeps: np.ndarray, action: np.ndarray
+    body: Body, columns: Columns, memory: PlainMemory, substeps: np.ndarray, qpos: np.ndarray, action: np.ndarray
 ) -> PlainSignals:
     """Measure one control step from its (k, sensors) readings; ``memory``'s clock is already advanced."""
     at = body.layout
@@ -128,6 +129,7 @@ def measure(
         air_time=[air * body.dt for air in memory.airborne],
         foot_speed=[math.hypot(*v[start : start + 2]) for start in columns.foot_linvel],
         power=float(power),
+        joint_position=qpos[body.joint_qpos] - body.home_joints,
         action=action,
         action_change=action - memory.action,
         target_h=target_h,
@@ -170,14 +172,14 @@ def fallen(s: PlainSignals, env: EnvConfig) -> bool:
     )
 
 
-def observe(s: PlainSignals, joint_position: np.ndarray, joint_velocity: np.ndarray, out: np.ndarray) -> None:
+def observe(s: PlainSignals, joint_velocity: np.ndarray, out: np.ndarray) -> None:
     """Write the observation into ``out``, in the order of :func:`dinorl.tasks.observation.pieces`."""
     n, feet = len(s.action), len(s.stance)
     phase = 2.0 * math.pi * s.phase
     away = max(s.target_distance, 1e-6)
     far, near = observation.TARGET_FAR, observation.EFFECTOR_FAR
     out[:10] = (s.height, *s.up_b, *s.trunk_velocity_h, *s.angular_velocity_h)
-    out[10 : 10 + n] = joint_position
+    out[10 : 10 + n] = s.joint_position
     out[10 + n : 10 + 2 * n] = joint_velocity * observation.JOINT_VELOCITY_SCALE
     out[10 + 2 * n : 10 + 3 * n] = s.action
     rest = 10 + 3 * n
@@ -259,6 +261,7 @@ TERMS: dict[str, PlainTerm] = {
         -min(sum(share * speed for share, speed in zip(s.stance, s.foot_speed, strict=True)) / len(s.stance), 10.0)
     ),
     "short_swing_penalty_weight": _short_swing_penalty,
+    "joint_deviation_penalty_weight": lambda s, k: -float(np.abs(s.joint_position).mean()),
     "smoothness_weight": lambda s, k: -float(s.action_change @ s.action_change) / len(s.action_change),
     "energy_penalty_weight": lambda s, k: -min(s.power / k.weight_newton, 100.0),
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,

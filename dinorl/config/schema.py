@@ -98,6 +98,7 @@ class EnvConfig:
     gait_full_speed: float
     foot_slip_penalty_weight: float
     short_swing_penalty_weight: float
+    joint_deviation_penalty_weight: float
     smoothness_weight: float
     energy_penalty_weight: float
     idle_penalty_weight: float

@@ -149,6 +149,14 @@ def short_swing_penalty(s: Signals, k: Knobs) -> Array:
     return -s.xp.mean(s.touchdown * missing, axis=1)
 
 
+def joint_deviation_penalty(s: Signals, k: Knobs) -> Array:
+    """Charge the joints' angles off the home pose, mean over the joints, rad: heads thrown back, tails that flail.
+
+    It is Isaac Lab's ``joint_deviation_l1``, with the mean instead of the sum.
+    """
+    return -s.xp.mean(s.xp.abs(s.joint_position), axis=1)
+
+
 def smoothness(s: Signals, k: Knobs) -> Array:
     """Charge the mean squared change of action."""
     return -s.xp.mean(s.action_change**2, axis=1)
@@ -222,6 +230,7 @@ TERMS: dict[str, Term] = {
     "gait_clock_weight": gait_clock,
     "foot_slip_penalty_weight": foot_slip_penalty,
     "short_swing_penalty_weight": short_swing_penalty,
+    "joint_deviation_penalty_weight": joint_deviation_penalty,
     "smoothness_weight": smoothness,
     "energy_penalty_weight": energy_penalty,
     "idle_penalty_weight": idle_penalty,
