@@ -29,7 +29,9 @@ $(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
 		f"dinorl needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.lock -e '.[dev]'
+	@# what pip does on one core, on all of them; some packages carry files that are no Python
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
 	.ci/opengl
 	@touch $@
 
