@@ -89,7 +89,7 @@ def memory_of(n: int) -> Memory:
     return Memory(
         steps=np.zeros(n, dtype=np.int64), start_w=np.zeros((n, 2)), action=np.zeros((n, 1)),
         airborne=np.zeros((n, 2), dtype=np.int64), last_touchdown=np.full((n, 2), -1), alternation=np.zeros((n, 1)),
-        phase=np.zeros(n), target_distance=np.zeros(n), event_steps=np.zeros(n, dtype=np.int64),
+        phase=np.zeros(n), target_distance=np.zeros(n), nearest=np.zeros(n), event_steps=np.zeros(n, dtype=np.int64),
     )  # fmt: skip
 
 
@@ -258,12 +258,25 @@ def test_a_landing_is_charged_by_what_its_swing_lacks_of_the_clocks_and_a_statue
     np.testing.assert_allclose(terms.short_swing_penalty(s, replace(KNOBS, gait_swing=0.0)), 0.0)  # no clock
 
 
-def test_joints_off_the_home_pose_are_charged_by_their_mean_angle(standing: Signals) -> None:
-    off = np.zeros_like(standing.joint_position)
-    off[0, :2] = 0.5, -0.5  # either way
-    off[1] = 0.2
-    s = replace(standing, joint_position=off)
-    np.testing.assert_allclose(terms.joint_deviation_penalty(s, KNOBS), [-1.0 / off.shape[1], -0.2])
+def test_progress_is_paid_once_and_never_taken_back() -> None:
+    """The prey is held at a distance from the jaws: nearer, away, back again, and nearer than ever."""
+    env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0"]), 1)
+    env.reset()
+    jaws = env.sim.sensors[0, env.animal.layout.effector_pos[0]].copy()
+    nearest, paid = np.inf, []
+    for ahead in (0.6, 0.56, 3.0, 0.6, 0.5, 0.1, 0.0):
+        env.sim.target[0] = jaws + (ahead, 0.0, 0.0)
+        env.step(np.zeros((1, env.action_space.shape[0])))
+        s = env.signals
+        expected = 0.0 if nearest == np.inf else max(nearest - max(s.event_distance[0], 0.0), 0.0) / 0.02
+        if nearest < np.inf:
+            np.testing.assert_allclose(s.progress_speed, expected, atol=1e-9)
+            paid.append(terms.event_progress(s, KNOBS)[0])
+        nearest = min(nearest, max(s.event_distance[0], 0.0))
+        assert s.nearest[0] <= nearest + 1e-9
+    near, away, back, nearer, over, under = paid
+    assert near > 0.0 and away == back == 0.0 and nearer > 0.0
+    assert over == KNOBS.forward_vel_max and under == 0.0  # inside of the prey nothing is nearer
 
 
 def test_gait_terms_pay_in_full_from_the_configs_speed(standing: Signals) -> None:

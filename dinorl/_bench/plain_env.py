@@ -87,7 +87,7 @@ class PlainEnv(gym.Env):
             alternation=[0.0] * len(self._task.body.foot_pairs),
         )
         s = self._look()
-        self.memory.start, self.memory.target_distance = s.position, s.target_distance
+        self.memory.start, self.memory.target_distance, self.memory.nearest = s.position, s.target_distance, s.nearest
         return self._observation(s)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -117,11 +117,14 @@ class PlainEnv(gym.Env):
         if fell and s.event_steps:
             reward -= self._bonus
         memory.action, memory.target_distance, memory.event_steps = action, s.target_distance, s.event_steps
+        memory.nearest = s.nearest
         terminated = fell or (success and task.ends_with_event)
         truncated = memory.steps >= env.max_episode_steps and not terminated
         if not task.ends_with_event and s.target_distance < episode.TARGET_REACHED and not (terminated or truncated):
             data.mocap_pos[animal.target_mocap] = self.draw_target(s.position, s.heading)
+            memory.nearest = math.inf
             seen = self._look()
+            memory.nearest = seen.nearest
             seen.stance, memory.target_distance, memory.event_steps = s.stance, seen.target_distance, 0
             s = seen
         return self._observation(s), reward, terminated, truncated, {"is_success": success}

@@ -32,6 +32,7 @@ class PlainMemory:
     airborne: list[int] = field(default_factory=list)
     last_touchdown: list[int] = field(default_factory=list)
     alternation: list[float] = field(default_factory=list)
+    nearest: float = math.inf
     event_steps: int = 0
 
 
@@ -64,6 +65,8 @@ class PlainSignals:
     effector_h: list[float]
     effector_distance: float
     event_distance: float
+    nearest: float
+    progress_speed: float
     event_steps: int
     alternation: list[float]
     phase: float
@@ -138,6 +141,8 @@ def measure(
         effector_h=effector_h,
         effector_distance=float(reach[-1].min()),
         event_distance=(closest := float(reach.min())),
+        nearest=(nearest := min(memory.nearest, max(closest, 0.0))),
+        progress_speed=(memory.nearest - nearest) / body.dt,
         event_steps=memory.event_steps + 1 if memory.event_steps or closest <= body.event_threshold else 0,
         alternation=memory.alternation,
         phase=memory.phase,
@@ -261,7 +266,6 @@ TERMS: dict[str, PlainTerm] = {
         -min(sum(share * speed for share, speed in zip(s.stance, s.foot_speed, strict=True)) / len(s.stance), 10.0)
     ),
     "short_swing_penalty_weight": _short_swing_penalty,
-    "joint_deviation_penalty_weight": lambda s, k: -float(np.abs(s.joint_position).mean()),
     "smoothness_weight": lambda s, k: -float(s.action_change @ s.action_change) / len(s.action_change),
     "energy_penalty_weight": lambda s, k: -min(s.power / k.weight_newton, 100.0),
     "idle_penalty_weight": lambda s, k: _clip(s.velocity_h[0] / max(k.idle_velocity_threshold, 1e-6), 0.0, 1.0) - 1.0,
@@ -269,6 +273,7 @@ TERMS: dict[str, PlainTerm] = {
 EVENT_TERMS: dict[str, PlainTerm] = {
     "bonus": lambda s, k: float(s.event_steps == 1),
     "approach_weight": _approach,
+    "progress_weight": lambda s, k: _clip(s.progress_speed, 0.0, min(k.forward_vel_max, 10.0)),
     "proximity_weight": lambda s, k: _bell(s.target_distance, terms.TRUNK_PROXIMITY),
     "effector_proximity_weight": lambda s, k: _bell(_clip(s.effector_distance, 0.0, 100.0), terms.EFFECTOR_PROXIMITY),
 }

@@ -98,7 +98,6 @@ class EnvConfig:
     gait_full_speed: float
     foot_slip_penalty_weight: float
     short_swing_penalty_weight: float
-    joint_deviation_penalty_weight: float
     smoothness_weight: float
     energy_penalty_weight: float
     idle_penalty_weight: float
@@ -120,6 +119,7 @@ class EnvConfig:
 EVENT_ROLES: dict[str, Any] = {
     "bonus": float,
     "approach_weight": float,
+    "progress_weight": float,
     "proximity_weight": float,
     "effector_proximity_weight": float,
     "threshold": float,

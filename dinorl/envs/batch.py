@@ -268,6 +268,7 @@ class BatchEnv:
         self.sim.refresh(ids)
         seen = self._look(ids)
         self.memory.target_distance[ids] = seen.target_distance
+        self.memory.nearest[ids] = np.maximum(seen.effector_distance, 0.0)
         self.memory.event_steps[ids] = 0
         observation[ids] = observe(replace(seen, stance=s.stance[ids]))
 

@@ -30,6 +30,7 @@ class Memory:
     alternation: Array  # (n, pairs) running evenness of the feet's turns, 0..1, decaying
     phase: Array  # (n,) gait clock, cycles
     target_distance: Array  # (n,) horizontal distance to the target, the step before
+    nearest: Array  # (n,) smallest distance from an effector to this target's surface so far, not below 0
     event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
 
 
@@ -65,6 +66,8 @@ class Signals:
     effector_h: Array  # (n, effectors, 3) from each effector to the target
     effector_distance: Array  # (n,) from the nearest effector to the target's surface, now
     event_distance: Array  # (n,) the smallest such distance in the whole control step
+    nearest: Array  # (n,) as in the memory, this step included
+    progress_speed: Array  # (n,) by which the nearest distance shrank in this step, never negative
     event_steps: Array  # (n,) as in the memory, this step included
     last_touchdown: Array  # (n, feet) as in the memory, this step's touchdowns included
     alternation: Array  # (n, pairs) likewise
@@ -128,6 +131,7 @@ def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Me
         alternation=xp.zeros((n, pairs)),
         phase=phase,
         target_distance=_norm(xp, (target - position)[:, :2]),
+        nearest=xp.clip(xp.min(sensors[:, body.layout.target_distance], axis=1), 0.0, xp.inf),
         event_steps=xp.zeros(n, dtype=xp.int64),
     )
 
@@ -168,6 +172,7 @@ def measure(
     distance = _norm(xp, target_h[:, :2])
     now = xp.min(sensors[:, at.target_distance], axis=1)
     closest = xp.minimum(now, xp.min(substeps[:, :, at.target_distance], axis=(1, 2)))
+    nearest = xp.minimum(memory.nearest, xp.clip(closest, 0.0, xp.inf))
     return Signals(
         xp=xp,
         height=position[:, 2],
@@ -197,6 +202,8 @@ def measure(
         effector_h=to_heading(target[:, None, :] - sensors[:, at.effector_pos], heading),
         effector_distance=now,
         event_distance=closest,
+        nearest=nearest,
+        progress_speed=(memory.nearest - nearest) / body.dt,
         event_steps=count_event(memory.event_steps, closest, body.event_threshold),
         last_touchdown=last_touchdown,
         alternation=alternation,
@@ -215,6 +222,7 @@ def remember(body: Body, memory: Memory, signals: Signals) -> Memory:
         last_touchdown=xp.asarray(signals.last_touchdown, copy=True),
         alternation=xp.asarray(signals.alternation, copy=True),
         target_distance=xp.asarray(signals.target_distance, copy=True),
+        nearest=xp.asarray(signals.nearest, copy=True),
         event_steps=xp.asarray(signals.event_steps, copy=True),
     )
 

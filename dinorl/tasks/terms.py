@@ -149,14 +149,6 @@ def short_swing_penalty(s: Signals, k: Knobs) -> Array:
     return -s.xp.mean(s.touchdown * missing, axis=1)
 
 
-def joint_deviation_penalty(s: Signals, k: Knobs) -> Array:
-    """Charge the joints' angles off the home pose, mean over the joints, rad: heads thrown back, tails that flail.
-
-    It is Isaac Lab's ``joint_deviation_l1``, with the mean instead of the sum.
-    """
-    return -s.xp.mean(s.xp.abs(s.joint_position), axis=1)
-
-
 def smoothness(s: Signals, k: Knobs) -> Array:
     """Charge the mean squared change of action."""
     return -s.xp.mean(s.action_change**2, axis=1)
@@ -185,6 +177,16 @@ def event_approach(s: Signals, k: Knobs) -> Array:
     """Pay for the trunk's speed towards the target, up to ``forward_vel_max``; charge going away."""
     limit = min(k.forward_vel_max, 10.0)
     return s.xp.clip(s.approach_speed, -limit, limit)
+
+
+def event_progress(s: Signals, k: Knobs) -> Array:
+    """Pay for the speed, up to ``forward_vel_max``, by which the effector gets nearer to the target than it ever was.
+
+    What has been gained is never lost again, so that a pass over the target teaches as much as a stop at it, and
+    nothing holds the trunk there (``closest distance so far`` of Petrenko et al. 2023, "DexPBT: Scaling up Dexterous
+    Manipulation for Hand-Arm Systems with Population Based Training").
+    """
+    return s.xp.clip(s.progress_speed, 0.0, min(k.forward_vel_max, 10.0))
 
 
 def event_proximity(s: Signals, k: Knobs) -> Array:
@@ -230,7 +232,6 @@ TERMS: dict[str, Term] = {
     "gait_clock_weight": gait_clock,
     "foot_slip_penalty_weight": foot_slip_penalty,
     "short_swing_penalty_weight": short_swing_penalty,
-    "joint_deviation_penalty_weight": joint_deviation_penalty,
     "smoothness_weight": smoothness,
     "energy_penalty_weight": energy_penalty,
     "idle_penalty_weight": idle_penalty,
@@ -239,6 +240,7 @@ TERMS: dict[str, Term] = {
 EVENT_TERMS: dict[str, Term] = {
     "bonus": event_bonus,
     "approach_weight": event_approach,
+    "progress_weight": event_progress,
     "proximity_weight": event_proximity,
     "effector_proximity_weight": effector_proximity,
 }
