@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.lock -e '.[dev]'
 	@# what pip does on one core, on all of them; some packages carry files that are no Python
-	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib dinorl hydra_plugins || true
 	.ci/opengl
 	@touch $@
 

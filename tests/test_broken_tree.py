@@ -45,7 +45,7 @@ BROKEN = {
 def test_a_broken_file_is_named_with_its_line(what: str, tmp_path: Path) -> None:
     name, breaks, said = BROKEN[what]
     for folder in ("conf", "dinorl", "hydra_plugins"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "zoo", "local"))
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("zoo", "local"))
     breaks(tmp_path / name)
     done = subprocess.run(
         [sys.executable, "-m", "dinorl", "species=trex"], cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import dinorl
 
 from dinorl.tracking import store
 
 pytestmark = pytest.mark.usefixtures("has_store")
 TINY = ["experiment=debug", "curriculum.timesteps=256", "eval.every=256"]
-
-
-def dinorl(cwd: Path, *arguments: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dinorl", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout
-    )
 
 
 def statuses(folder: Path) -> dict[str, dict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from dinorl.evaluation import gait
 from dinorl.tasks.signals import Signals
@@ -13,7 +13,7 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    return float(beta.ppf(1.0 - confidence, successes, trials - successes + 1))
+    return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))  # scipy.stats takes a second to import
 
 
 class Recorder:
