@@ -1,4 +1,7 @@
-"""Runs a job in a process of its own, so that what ends that process ends nothing else."""
+"""Runs a job in a process of its own, so that what ends that process ends nothing else.
+
+What the command itself needs MLflow for runs in such a process too, where MLflow is imported already.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,24 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, env_override
 from hydra.types import TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dinorl import provenance
+from dinorl.tracking.store import SETTINGS
 
 # A server that has imported what takes seconds, and has done nothing else, forks the jobs: they start at once, and
 # inherit no lock, no thread and no open database of the command.
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The last two are what MLflow and torch import only when they are first used.
 _PRELOADED = ["dinorl.training.stage", "dinorl.tracking", "mlflow.store.tracking.sqlalchemy_store", "torch._dynamo"]
+T = TypeVar("T")
 # How long a job may take to end that has said its last word, s.
 _LAST = 2.0
 
@@ -33,7 +39,8 @@ def prepare() -> None:
 
     # the server is to find what this process would, and not what lies in the folder where it happens to start
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}):
+    mlflow = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
+    with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}):
         _CONTEXT.set_forkserver_preload(_PRELOADED)
         forkserver.ensure_running()
 
@@ -57,26 +64,45 @@ class Apart:
         """
         if os.getpid() != self._command:  # in a launcher's worker
             return self.task(cfg)
-        hears, says = _CONTEXT.Pipe(duplex=False)
-        process = _CONTEXT.Process(
-            target=_work,
-            args=(says, self.task, cfg, HydraConfig.instance().cfg, dict(os.environ), provenance.started()),
-        )
-        process.start()
-        says.close()
-        try:
-            good, came = hears.recv()
-        except EOFError:
-            process.join()
-            raise JobLost(_end(process.exitcode)) from None
-        finally:
-            process.join(_LAST)
-            process.kill()  # what was interrupted has been given its time by then
-            process.join()
-            hears.close()
-        if not good:
-            raise came
-        return came
+        hydra: DictConfig | None = HydraConfig.instance().cfg  # type: ignore[assignment]  # what Hydra sets
+        return call(self.task, cfg, hydra=hydra, logs=OmegaConf.select(hydra, "hydra.job_logging") if hydra else None)
+
+
+def call(
+    function: Callable[..., T], *arguments: Any, hydra: DictConfig | None = None, logs: DictConfig | None = None
+) -> T:
+    """Call a function in a process of its own, wait for it, return what it returns.
+
+    Args:
+        function: importable by its name.
+        arguments: its; they are pickled.
+        hydra: what the function finds as Hydra's config.
+        logs: how it logs.
+
+    Raises:
+        JobLost: its process ended without a word.
+        BaseException: what the function raises.
+    """
+    hears, says = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(
+        target=_work,
+        args=(says, function, arguments, hydra, logs, dict(os.environ), provenance.started()),
+    )
+    process.start()
+    says.close()
+    try:
+        good, came = hears.recv()
+    except EOFError:
+        process.join()
+        raise JobLost(_end(process.exitcode)) from None
+    finally:
+        process.join(_LAST)
+        process.kill()  # what was interrupted has been given its time by then
+        process.join()
+        hears.close()
+    if not good:
+        raise came
+    return came
 
 
 class JobLost(RuntimeError):
@@ -93,13 +119,14 @@ def _end(code: int | None) -> str:
 
 def _work(
     says: Connection,
-    task: TaskFunction,
-    cfg: DictConfig,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
     hydra: DictConfig | None,
+    logs: DictConfig | None,
     environment: dict[str, str],
     started: float,
 ) -> None:
-    """Run a job in this process, as Hydra's basic launcher would in its own."""
+    """Call a function in this process; a job as Hydra's basic launcher would in its own."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
@@ -107,8 +134,9 @@ def _work(
     try:
         if hydra is not None:
             HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra does
-            configure_log(hydra.hydra.job_logging, hydra.hydra.verbose)
-        says.send((True, task(cfg)))
+        if logs is not None:
+            configure_log(logs, hydra.hydra.verbose if hydra is not None else False)
+        says.send((True, function(*arguments)))
     except BaseException as error:
         says.send((False, error))
     finally:

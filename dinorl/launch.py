@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
@@ -28,6 +28,7 @@ from dinorl.plan import Job, hydra_value
 from dinorl.training.interrupt import PASSED_ON
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FINAL = ("DONE", "FAILED", "PRUNED")
 # How long jobs in other processes may take to keep what they have when the command is interrupted, s.
@@ -59,10 +60,28 @@ class Launching:
         self.task = apart.Apart(task) if isolate else task
         self._launched = 0
 
+    @property
+    def _forks(self) -> bool:
+        """Whether jobs are forked from a server that has imported what they need."""
+        return isinstance(self.task, apart.Apart) and self.config.hydra.launcher._target_.endswith(".BasicLauncher")
+
     def prepare(self) -> None:
         """Begin in the background what the first job would wait for."""
-        if isinstance(self.task, apart.Apart) and self.config.hydra.launcher._target_.endswith(".BasicLauncher"):
+        if self._forks:
             apart.prepare()
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what needs MLflow: beside the jobs, if that saves this process the seconds of importing it.
+
+        If the other process is lost it is done here: twice done must be as good as once.
+        """
+        if not self._forks:
+            return function(*arguments)
+        try:
+            return apart.call(function, *arguments, logs=self.config.hydra.hydra_logging)
+        except apart.JobLost as lost:
+            log.warning("%s; trying again in the command's own", lost)
+            return function(*arguments)
 
     def launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
         """Launch jobs together; those that come back without a final state, again, each on its own."""

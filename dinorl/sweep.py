@@ -210,7 +210,7 @@ class Sweep:
 
         settings = plan.jobs[0].config.tracking
         try:
-            store.create_store(settings)
+            self.launching.call(store.create_store, settings)
         except ConfigError as error:
             if settings.required:
                 raise
@@ -227,7 +227,7 @@ class Sweep:
                 "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
                 "lineage": lineage.name, "sweep": self.folder.path.name,
             }  # fmt: skip
-        open_lineages(plan.jobs[0].config.tracking, tags)
+        self.launching.call(open_lineages, plan.jobs[0].config.tracking, tags)
 
     def _close_tracking(self, plan: Plan, states: dict[str, dict[str, Any]]) -> None:
         """End the parent runs by what became of their jobs, and the runs of jobs that could not end their own."""
@@ -247,7 +247,7 @@ class Sweep:
             }
             good = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
             ends[self.folder.path / lineage.name] = ("FINISHED" if good else "FAILED", shared)
-        if close_runs(ends):
+        if self.launching.call(close_runs, ends):
             where = shlex.quote(str(self.folder.path))
             report.say(f"MLflow has not been told everything: python -m dinorl.tracking.send {where}")
 
@@ -264,7 +264,7 @@ class Sweep:
             if state is not None and state["status"] == "RUNNING":
                 write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
                 ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
-        close_runs(ends, HURRIED_TIMEOUT)
+        self.launching.call(close_runs, ends, HURRIED_TIMEOUT)
 
     def _launch_all(self, plan: Plan, done: Set[str]) -> dict[str, dict[str, Any]]:
         """Launch every level, but for jobs that are done (keys); return each job's final state by its key."""

@@ -20,8 +20,8 @@ from dinorl.tracking import store
 
 pytestmark = pytest.mark.usefixtures("has_store")
 COMMAND = (
-    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=64", "ppo.n_steps=16", "ppo.batch_size=256",
-    "curriculum.timesteps=40000", "eval.every=5000", "eval.episodes=2", "env.max_episode_steps=20",
+    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
+    "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
     "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")
@@ -52,7 +52,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     killed = start(tmp_path)
-    wait_for_bundles(RUN, 5000)
+    wait_for_bundles(RUN, 1250)
     job = json.loads((RUN / "status.json").read_text())["pid"]
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
@@ -63,7 +63,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
             time.sleep(0.01)
 
     terminated = start(tmp_path)
-    wait_for_bundles(RUN, 15000)
+    wait_for_bundles(RUN, 3750)
     terminated.send_signal(signal.SIGTERM)
     said, _ = terminated.communicate(timeout=60.0)
     assert terminated.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said
@@ -86,7 +86,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
     for key in ("eval/return_mean", "gate/consecutive"):
         assert [m.step for m in mlflow.get_metric_history(child.info.run_id, key)] == evaluated
     updates = [m.step for m in mlflow.get_metric_history(child.info.run_id, "train/loss")]
-    assert updates == list(range(2048, 40961, 1024)), "an update's metrics are missing, or there twice"
+    assert updates == list(range(512, 10241, 256)), "an update's metrics are missing, or there twice"
     assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
     assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
 
@@ -94,7 +94,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     run = tmp_path / RUN
     stopped = start(tmp_path)
-    wait_for_bundles(run, 5000)
+    wait_for_bundles(run, 1250)
     stopped.send_signal(signal.SIGINT)
     time.sleep(0.05)
     stopped.send_signal(signal.SIGINT)
@@ -145,9 +145,9 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
 ) -> None:
     (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
     (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("in the way of a run folder")
-    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=20000")
+    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
-    wait_for_bundles(folders[1], 5000)
+    wait_for_bundles(folders[1], 1250)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
     assert worker != sweep.pid
     os.kill(worker, signal.SIGKILL)
@@ -164,10 +164,10 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
 
 
 def test_a_job_that_is_killed_again_and_again_is_named_and_stops_no_other(tmp_path: Path) -> None:
-    sweep = start(tmp_path, "seed=0,1", "curriculum.timesteps=20000")
+    sweep = start(tmp_path, "seed=0,1", "curriculum.timesteps=5000")
     good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
     killed: list[int] = []
-    for steps in (5000, 10000):  # sweep.retries=1: tried twice
+    for steps in (1250, 2500):  # sweep.retries=1: tried twice
         wait_for_bundles(bad, steps)
         killed.append(json.loads((bad / "status.json").read_text())["pid"])
         os.kill(killed[-1], signal.SIGKILL)
@@ -182,7 +182,7 @@ def test_a_job_that_is_killed_again_and_again_is_named_and_stops_no_other(tmp_pa
     assert "goes on from" in (bad / "train.log").read_text()
 
 
-SIDE_BY_SIDE = ("seed=0,1", "curriculum.timesteps=20000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+SIDE_BY_SIDE = ("seed=0,1", "curriculum.timesteps=5000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 @pytest.fixture
@@ -216,10 +216,10 @@ def test_jobs_beside_the_command_keep_what_they_have_when_it_is_interrupted(
     """Launchers by themselves kill their workers. MLflow's server does not answer any more, and is not waited for."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"
-        sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=4000000", uri, "tracking.required=false")
+        sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")
         runs = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
         for run in runs:
-            wait_for_bundles(run, 5000)
+            wait_for_bundles(run, 1250)
         sweep.send_signal(signal.SIGTERM)
         said, _ = sweep.communicate(timeout=15.0)
     assert sweep.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said

@@ -21,6 +21,16 @@ DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 # Tag of a run that says where its folder is.
 FOLDER_TAG = "run_folder"
 
+# What MLflow reads from the environment when it is imported, if nobody says otherwise.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # a server that is away must not hold anything up for long: what is not sent waits in the spool
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
 
 def embedded_uri() -> str:
     """Return the uri of the embedded store, ``outputs/mlflow.db`` below the working directory."""
@@ -34,12 +44,8 @@ def uri_of(settings: TrackingConfig) -> str:
 
 def client(uri: str) -> MlflowClient:
     """Return a client; the first call imports mlflow, which takes seconds."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    # a server that is away must not hold anything up for long: what is not sent waits in the spool
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
