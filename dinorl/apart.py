@@ -86,7 +86,7 @@ def call(
     hears, says = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(
         target=_work,
-        args=(says, function, arguments, hydra, logs, dict(os.environ), provenance.started()),
+        args=(says, function, arguments, hydra, logs, dict(os.environ), os.getcwd(), provenance.started()),
     )
     process.start()
     says.close()
@@ -124,12 +124,14 @@ def _work(
     hydra: DictConfig | None,
     logs: DictConfig | None,
     environment: dict[str, str],
+    folder: str,
     started: float,
 ) -> None:
     """Call a function in this process; a job as Hydra's basic launcher would in its own."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(folder)
     provenance.set_started(started)
     try:
         if hydra is not None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from dinorl.__main__ import main
 
@@ -22,7 +23,10 @@ def dinorl(cwd: Path, *typed: str, timeout: float = 240.0) -> subprocess.Complet
 
 
 def dinorl_here(cwd: Path, *typed: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process: for those that end before anything is begun."""
+    """Run the command in this process; its jobs have their own, forked from a server that all commands share.
+
+    What jobs say is not in its output.
+    """
     out, err = io.StringIO(), io.StringIO()
     before, argv, handler = Path.cwd(), sys.argv, signal.getsignal(signal.SIGTERM)
     status = 0
@@ -38,4 +42,5 @@ def dinorl_here(cwd: Path, *typed: str) -> subprocess.CompletedProcess[str]:
         os.chdir(before)
         signal.signal(signal.SIGTERM, handler)
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ CONFIG = OmegaConf.create({"seed": 3})
 
 
 def gives(cfg: DictConfig) -> dict[str, Any]:
-    return {"pid": os.getpid(), "seed": cfg.seed, "told": os.environ["DINORL_TOLD"]}
+    return {"pid": os.getpid(), "seed": cfg.seed, "told": os.environ["DINORL_TOLD"], "cwd": os.getcwd()}
 
 
 def raises(cfg: DictConfig) -> None:
@@ -35,11 +36,14 @@ def is_killed(cfg: DictConfig) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_job_runs_elsewhere_with_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_runs_elsewhere_with_what_it_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for told in ("once", "again"):  # the server that jobs come from started with the first of them
+        (tmp_path / told).mkdir()
+        monkeypatch.chdir(tmp_path / told)
         monkeypatch.setenv("DINORL_TOLD", told)
         came = Apart(gives)(CONFIG)
-        assert came == {"pid": came["pid"], "seed": 3, "told": told} and came["pid"] != os.getpid()
+        assert came == {"pid": came["pid"], "seed": 3, "told": told, "cwd": str(tmp_path / told)}
+        assert came["pid"] != os.getpid()
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import dinorl_here
 
 from dinorl.training import bundle
 from dinorl.training.locate import numbered
@@ -27,12 +27,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_costs_nothing_that_was_written(disk: Path, tmp_path: Path) -> None:
     def dinorl() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "dinorl", "species=trex", "stage=balance", "experiment=debug", "sweep.name=s",
-             "curriculum.timesteps=4096", "eval.every=256", "eval.keep=50", "eval.video_seconds=0",
-             "ppo.policy_kwargs.net_arch=[256,256]", "curriculum.min_avg_reward=1e9",
-             f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"],
-            cwd=disk, capture_output=True, text=True, timeout=120,
+        return dinorl_here(
+            disk, "species=trex", "stage=balance", "experiment=debug", "sweep.name=s", "curriculum.timesteps=4096",
+            "eval.every=256", "eval.keep=50", "eval.video_seconds=0", "ppo.policy_kwargs.net_arch=[256,256]",
+            "curriculum.min_avg_reward=1e9", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
         )  # fmt: skip
 
     done = dinorl()
@@ -49,5 +47,5 @@ def test_a_full_disk_costs_nothing_that_was_written(disk: Path, tmp_path: Path) 
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     again = dinorl()
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"goes on from {int(written[0].name):,} steps" in again.stdout
+    assert f"goes on from {int(written[0].name):,} steps" in (run / "train.log").read_text()
     assert json.loads((run / "status.json").read_text())["status"] == "DONE"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import dinorl_here
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, conf_dir
@@ -39,13 +38,13 @@ def add_species(folder: Path) -> None:
 @pytest.mark.usefixtures("has_store")
 def test_an_animal_from_a_users_own_folder_goes_the_whole_way(tmp_path: Path) -> None:
     add_species(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "dinorl", "--config-dir", "conf", "species=troodon", "experiment=debug",
-         "sweep.name=first", "curriculum.timesteps=256", "3.env.peck_bonus=7.0"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    done = dinorl_here(
+        tmp_path, "--config-dir", "conf", "species=troodon", "experiment=debug", "sweep.name=first",
+        "curriculum.timesteps=256", "3.env.peck_bonus=7.0",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 peck" in done.stdout and "peck_bonus 7" in done.stdout
+    run = tmp_path / "outputs" / "first" / "troodon-ppo-s0" / "3-behavior"
+    assert "3 peck" in done.stdout and "peck_bonus 7" in (run / "train.log").read_text()
     for index, stage in enumerate(STAGES, 1):
         status = json.loads((tmp_path / f"outputs/first/troodon-ppo-s0/{index}-{stage}/status.json").read_text())
         assert status["status"] == "DONE"

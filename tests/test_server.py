@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import dinorl_here
 
 from dinorl.config import compose
 from dinorl.tracking import Tracker
@@ -62,13 +63,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-def dinorl(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    cwd.mkdir(exist_ok=True)
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
 def test_without_its_server_a_command_ends_before_training(server: Server, tmp_path: Path) -> None:
-    done = dinorl(tmp_path / "here", "dinorl", *TINY, f"tracking.uri={server.uri}")
+    (tmp_path / "here").mkdir()
+    done = dinorl_here(tmp_path / "here", *TINY, f"tracking.uri={server.uri}")
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
     assert server.uri in done.stderr and "tracking.required=false" in done.stderr
     assert list((tmp_path / "here").iterdir()) == []
@@ -76,15 +73,16 @@ def test_without_its_server_a_command_ends_before_training(server: Server, tmp_p
 
 def test_a_server_that_comes_late_dies_and_comes_back_is_told_everything_once(server: Server, tmp_path: Path) -> None:
     here = tmp_path / "here"
+    here.mkdir()
     arguments = (*TINY, f"tracking.uri={server.uri}", "tracking.required=false", "sweep.name=late")
-    done = dinorl(here, "dinorl", *arguments, "stage=balance,locomotion")
+    done = dinorl_here(here, *arguments, "stage=balance,locomotion")
     assert done.returncode == 0, done.stdout + done.stderr
     stage = here / "outputs" / "late" / "trex-ppo-s0" / "1-balance"
     assert json.loads((stage / "status.json").read_text())["status"] == "DONE"
     assert "dinorl.tracking.send" in done.stdout
 
     server.start()
-    assert dinorl(here, "dinorl.tracking.send", "outputs").returncode == 0
+    subprocess.run([sys.executable, "-m", "dinorl.tracking.send", "outputs"], cwd=here, check=True, timeout=240)
     mlflow = client(server.uri)
     experiment = mlflow.get_experiment_by_name("dinorl")
     assert experiment is not None

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import dinorl
+from commands import dinorl, dinorl_here
 
 from dinorl.tracking import store
 
@@ -62,10 +62,10 @@ def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypat
         assert not {"1", "2", "3", "balance", "sweep"} & set(
             line.split(":")[0].strip("'") for line in (run / ".hydra" / "config.yaml").read_text().splitlines()
         )
-    order = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=2e-4,1e-4", "sweep.name=shared")
+    order = dinorl_here(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=2e-4,1e-4", "sweep.name=shared")
     assert order.returncode == 0 and "5 done before: 0 to train" in order.stdout, order.stdout + order.stderr
     assert statuses(folder) == found  # nothing was trained again
-    other = dinorl(
+    other = dinorl_here(
         tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "1.ppo.gamma=0.9", "sweep.name=shared"
     )
     assert other.returncode == 2 and "ppo.gamma was 0.99, is 0.9. Type another sweep.name" in other.stderr
@@ -77,7 +77,7 @@ def test_a_job_that_fails_stops_only_its_own_lineage(tmp_path: Path, monkeypatch
     folder = tmp_path / "outputs" / "s"
     (folder / "trex-ppo-s1").mkdir(parents=True)
     (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
-    done = dinorl(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s")
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s")
     assert done.returncode == 1, done.stdout + done.stderr
     found = statuses(folder)
     assert {name: s["status"] for name, s in found.items()} == {
@@ -97,7 +97,7 @@ def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "1-balance"
     run.mkdir(parents=True)
     (run / "bundle").write_text("in the way")
-    done = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=b")
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=b")
     assert done.returncode == 1
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "FAILED" and status["error"]
@@ -106,19 +106,19 @@ def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
 
 
 def test_a_start_that_cannot_hand_over_is_refused_before_training(tmp_path: Path) -> None:
-    assert dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
+    assert dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
     bundle = tmp_path / "outputs" / "a" / "trex-ppo-s0" / "1-balance" / "bundle" / "best"
     start = ("stage=locomotion", f"warm_start={bundle}", "sweep.name=b")
-    other = dinorl(tmp_path, *TINY, "species=velociraptor", *start)
+    other = dinorl_here(tmp_path, *TINY, "species=velociraptor", *start)
     assert other.returncode == 2 and "species=velociraptor in stage locomotion" in other.stderr
     (bundle / "policy.npz").write_bytes(b"damaged")
-    damaged = dinorl(tmp_path, *TINY, "species=trex", *start)
+    damaged = dinorl_here(tmp_path, *TINY, "species=trex", *start)
     assert damaged.returncode == 2 and "policy.npz" in damaged.stderr and "Traceback" not in damaged.stderr
     assert not (tmp_path / "outputs" / "b").exists()
 
 
 def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
-    done = dinorl(tmp_path, *TINY, "species=trex", "curriculum.on_budget=stop", "sweep.name=p")
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "curriculum.on_budget=stop", "sweep.name=p")
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [s["status"] for s in found.values()] == ["DONE", "PRUNED", "PRUNED"]
@@ -126,13 +126,13 @@ def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
 
 def test_nothing_is_reused_or_overwritten_that_is_another_plans(tmp_path: Path) -> None:
     """A link of a shared stage is not trained through; with resume=false a new folder is no old one."""
-    first = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "resume=false", "sweep.name=s")
+    first = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "resume=false", "sweep.name=s")
     assert first.returncode == 0, first.stdout + first.stderr
     home = tmp_path / "outputs" / "s" / "trex-ppo-s0"
     before = sorted(path.name for path in (home / "1-balance" / "bundle").iterdir())
     (home.parent / "trex-ppo-s1").mkdir()
     (home.parent / "trex-ppo-s1" / "1-balance").symlink_to("../trex-ppo-s0/1-balance")
-    other = dinorl(tmp_path, *TINY, "species=trex", "stage=balance", "seed=1", "sweep.name=s")
+    other = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "seed=1", "sweep.name=s")
     assert (
         other.returncode == 2 and "trex-ppo-s1/1-balance: holds a run of another plan: seed was 0, is 1" in other.stderr
     )
