@@ -13,9 +13,8 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    return float(
-        betaincinv(successes, trials - successes + 1, 1.0 - confidence)
-    )  # scipy.stats takes a second to import
+    # a quantile of the beta distribution; scipy.stats, which names it so, takes a second to import
+    return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 
 
 class Recorder:
