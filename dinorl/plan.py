@@ -337,6 +337,14 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
         lambda c: any(c.env.first_target_bearing_range), "first targets are straight ahead",
         "Type env.first_target_bearing_range=[-1.5,1.5]",
     ),
+    "curriculum.bearing_scale_start": (
+        lambda c: c.curriculum.bearing_ramp_timesteps > 0, "the ramp takes no time",
+        "Type curriculum.bearing_ramp_timesteps=500000",
+    ),
+    "curriculum.bearing_ramp_timesteps": (
+        lambda c: c.curriculum.bearing_scale_start is not None, "there is no scale to begin with",
+        "Type curriculum.bearing_scale_start=0.5",
+    ),
     "env.short_swing_penalty_weight": (
         lambda c: c.env.gait_clock_frequency > 0.0, "there is no clock to say how long a swing is",
         "Type env.gait_clock_frequency=1.5",

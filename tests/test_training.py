@@ -20,6 +20,7 @@ from dinorl.training import bundle
 from dinorl.training.algorithms import (
     StageSAC,
     actor_schedule,
+    bearing_scale,
     clip_schedule,
     deterministic,
     entropy_schedule,
@@ -102,6 +103,25 @@ def test_the_ramp_raises_the_weight_to_its_own_value() -> None:
                    "curriculum.ramp_timesteps=1000"])  # fmt: skip
     assert [ramp_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
     assert ramp_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
+
+
+def test_first_targets_move_to_the_side_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = small("stage=locomotion", "curriculum.bearing_scale=1.2", "curriculum.bearing_scale_start=0.2",
+                "curriculum.bearing_ramp_timesteps=64")  # fmt: skip
+    assert [bearing_scale(cfg, t) for t in (0, 32, 64, 5000)] == pytest.approx([0.2, 0.7, 1.2, 1.2])
+    assert bearing_scale(small("stage=locomotion", "curriculum.bearing_scale=1.2"), 0) == 1.2
+    scales = []
+    begin = BatchEnv._begin
+
+    def spy(self: BatchEnv, ids: np.ndarray) -> None:
+        scales.append((self.n, self.bearing_scale))
+        begin(self, ids)
+
+    monkeypatch.setattr(BatchEnv, "_begin", spy)
+    run_stage(cfg, tmp_path, NullTracker())
+    training = [scale for n, scale in scales if n == cfg.sim.n_envs]
+    assert training[0] == pytest.approx(0.2) and training[-1] == pytest.approx(1.2) and training == sorted(training)
+    assert {scale for n, scale in scales if n != cfg.sim.n_envs} == {1.0}  # the evaluation's stay where they are
 
 
 def gate_of(required_consecutive: int = 1, **thresholds: float) -> Gate:

@@ -177,6 +177,8 @@ class CurriculumConfig:
     handover_log_std: float | None
     push_scale: float
     bearing_scale: float
+    bearing_scale_start: float | None
+    bearing_ramp_timesteps: int
     episode_scale: float
     ramp_timesteps: int
     ramp_start_value: float | None

@@ -82,6 +82,8 @@ RANGES: dict[str, tuple[Range, object]] = {
     "curriculum.warmup_actor_scale": (_SHARE, 0.0),
     "curriculum.push_scale": (_NON_NEGATIVE, 1.5),
     "curriculum.bearing_scale": (_NON_NEGATIVE, 1.3),
+    "curriculum.bearing_scale_start": (_NON_NEGATIVE, 0.5),
+    "curriculum.bearing_ramp_timesteps": (_NON_NEGATIVE, 500000),
     "curriculum.episode_scale": (_SHARE_ABOVE_0, 0.5),
     "curriculum.ramp_timesteps": (_NON_NEGATIVE, 500000),
     "sim.n_envs": (_COUNT, 64),

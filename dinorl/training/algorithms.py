@@ -77,7 +77,19 @@ def actor_schedule(cfg: Config) -> Schedule:
 
 def ramp_weight(cfg: Config, timesteps: int) -> float:
     """Return ``env.forward_vel_weight`` at a time of the stage: it rises from its start value over the ramp."""
-    value, start, length = cfg.env.forward_vel_weight, cfg.curriculum.ramp_start_value, cfg.curriculum.ramp_timesteps
+    curriculum = cfg.curriculum
+    return _ramped(curriculum.ramp_start_value, cfg.env.forward_vel_weight, curriculum.ramp_timesteps, timesteps)
+
+
+def bearing_scale(cfg: Config, timesteps: int) -> float:
+    """Return how many times as far as the evaluation's training's first targets are turned, at a time of the stage."""
+    curriculum = cfg.curriculum
+    return _ramped(
+        curriculum.bearing_scale_start, curriculum.bearing_scale, curriculum.bearing_ramp_timesteps, timesteps
+    )
+
+
+def _ramped(start: float | None, value: float, length: int, timesteps: int) -> float:
     if start is None or not length:
         return value
     return start + (value - start) * min(timesteps / length, 1.0)

@@ -1,4 +1,4 @@
-"""What happens in a stage besides gradient steps: metrics, ramp, evaluations, the gate, bundles."""
+"""What happens in a stage besides gradient steps: metrics, ramps, evaluations, the gate, bundles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dinorl.evaluation.evaluator import Evaluator
 from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import deterministic, entropy_schedule, ramp_weight
+from dinorl.training.algorithms import bearing_scale, deterministic, entropy_schedule, ramp_weight
 from dinorl.training.faults import FaultFolder
 from dinorl.training.gate import MIN_EPISODES, Gate
 from dinorl.training.interrupt import Interruption
@@ -185,6 +185,7 @@ class StageCallback(BaseCallback):
             else:
                 self.model.ent_coef = value  # type: ignore[attr-defined]
         self.raw.batch.task.set_weight("forward_vel_weight", ramp_weight(self.cfg, self.num_timesteps))
+        self.raw.batch.bearing_scale = bearing_scale(self.cfg, self.num_timesteps)
 
     def _report(self) -> None:
         now = time.perf_counter()
