@@ -318,9 +318,26 @@ def _tuned_by_hand(config: Config) -> bool:
     return config.algo.name == "ppo" or not isinstance(config.sac.ent_coef, str)
 
 
-# Keys that do something only beside others: what must hold for at least one stage, what is so if it does not, and what
-# to type then.
-NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
+# What must hold for at least one stage for a key to do something, what is so if it does not, and what to type then.
+Need = tuple[Callable[[Config], bool], str, str]
+
+
+def _ramp(start: str, timesteps: str, what: str, example: float) -> dict[str, Need]:
+    """Return what a ramp's two keys need: each other."""
+    first, length = start.partition(".")[2], timesteps.partition(".")[2]
+    return {
+        start: (
+            lambda c: getattr(c.curriculum, length) > 0, "the ramp takes no time", f"Type {timesteps}=500000"
+        ),
+        timesteps: (
+            lambda c: getattr(c.curriculum, first) is not None, f"there is no {what} to begin with",
+            f"Type {start}={example}",
+        ),
+    }  # fmt: skip
+
+
+# Keys that do something only beside others.
+NEEDS: dict[str, Need] = {
     "sac.ent_coef_end": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
     "curriculum.warmup_ent_coef": (_tuned_by_hand, _TUNED, "Type sac.ent_coef=0.02"),
     "curriculum.warmup_clip_range": (lambda c: c.algo.name == "ppo", "only PPO clips", "Type algo=ppo"),
@@ -337,25 +354,12 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str, str]] = {
         lambda c: any(c.env.first_target_bearing_range), "first targets are straight ahead",
         "Type env.first_target_bearing_range=[-1.5,1.5]",
     ),
-    "curriculum.bearing_scale_start": (
-        lambda c: c.curriculum.bearing_ramp_timesteps > 0, "the ramp takes no time",
-        "Type curriculum.bearing_ramp_timesteps=500000",
-    ),
-    "curriculum.bearing_ramp_timesteps": (
-        lambda c: c.curriculum.bearing_scale_start is not None, "there is no scale to begin with",
-        "Type curriculum.bearing_scale_start=0.5",
-    ),
+    **_ramp("curriculum.bearing_scale_start", "curriculum.bearing_ramp_timesteps", "scale", 0.5),
     "env.short_swing_penalty_weight": (
         lambda c: c.env.gait_clock_frequency > 0.0, "there is no clock to say how long a swing is",
         "Type env.gait_clock_frequency=1.5",
     ),
-    "curriculum.ramp_timesteps": (
-        lambda c: c.curriculum.ramp_start_value is not None, "there is no value to begin with",
-        "Type curriculum.ramp_start_value=0.2",
-    ),
-    "curriculum.ramp_start_value": (
-        lambda c: c.curriculum.ramp_timesteps > 0, "the ramp takes no time", "Type curriculum.ramp_timesteps=500000"
-    ),
+    **_ramp("curriculum.ramp_start_value", "curriculum.ramp_timesteps", "value", 0.2),
 }  # fmt: skip
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import dinorl
 
 ROOT = Path(__file__).resolve().parent.parent
 BALANCE, LOCOMOTION = "conf/recipe/default/trex/balance.yaml", "conf/recipe/default/trex/locomotion.yaml"
@@ -47,9 +46,7 @@ def test_a_broken_file_is_named_with_its_line(what: str, tmp_path: Path) -> None
     for folder in ("conf", "dinorl", "hydra_plugins"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("zoo", "local"))
     breaks(tmp_path / name)
-    done = subprocess.run(
-        [sys.executable, "-m", "dinorl", "species=trex"], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = dinorl(tmp_path, "species=trex", timeout=60.0)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("dinorl: ") and "Traceback" not in done.stderr
     for words in said:

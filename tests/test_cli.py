@@ -59,6 +59,6 @@ def test_help_is_hydras_and_names_the_groups(tmp_path: Path) -> None:
 
 
 def test_plan_only_leaves_nothing(tmp_path: Path) -> None:
-    done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "stage=balance", "plan_only=true")
-    assert done.returncode == 0 and "4 lineages, 4 stages: 4 to train" in done.stdout
+    done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "seed=0,1,2", "plan_only=true")
+    assert done.returncode == 0 and "12 lineages, 36 stages: 36 to train" in done.stdout
     assert list(tmp_path.iterdir()) == []

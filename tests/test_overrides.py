@@ -89,7 +89,7 @@ def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
         assert any(word in said for word in words) or any(one in said for one in typed), (typed, said)
 
 
-@pytest.mark.parametrize("typed", ["species=trex", "stage=balance,locomotion seed=range(0,2) 2.ppo.gamma=0.9,0.95"])
+@pytest.mark.parametrize("typed", ["species=trex", "species=trex,velociraptor seed=range(0,3) 2.ppo.gamma=0.9,0.95"])
 def test_what_is_typed_right_is_a_plan(typed: str, tmp_path: Path) -> None:
     assert run(tmp_path, ["plan_only=true", *typed.split()]) == (0, "")
 
