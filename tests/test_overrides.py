@@ -59,7 +59,7 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
 
 # The suite tries the same inputs every time; FUZZ=1 make test ARGS=tests/test_overrides.py looks for new ones.
 @settings(
-    max_examples=60, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(st.lists(OVERRIDES, min_size=1, max_size=2))
 @example(["ppo.learning_rate=1e400"])
