@@ -29,6 +29,7 @@ ROWS = (
     ("time_to_event_mean_s", "  after, s", ".2f"),
     ("forward_speed_mean_mps", "forward speed, m/s", ".2f"),
     ("lateral_speed_mean_mps", "sideways speed, m/s", ".2f"),
+    ("approach_speed_mean_mps", "speed towards the target, m/s", ".2f"),
     ("distance_mean_m", "distance, m", ".1f"),
     ("gait.name", "gait", "s"),
     ("gait.alternation", "  alternation", ".1%"),

@@ -34,7 +34,9 @@ def one() -> Signals:
     return rows(env.signals, np.array([0]))
 
 
-def record(one: Signals, course: list[tuple[bool, bool]], speed: float = 2.0) -> dict[str, float]:
+def record(
+    one: Signals, course: list[tuple[bool, bool]], speed: float = 2.0, approach: float = 0.0
+) -> dict[str, float]:
     """Return the metrics of one episode with the given (left, right) contacts at a constant speed."""
     recorder = Recorder(1, DT, ((0, 1),), mass=85.0)
     for pair in course:
@@ -44,6 +46,7 @@ def record(one: Signals, course: list[tuple[bool, bool]], speed: float = 2.0) ->
             contact=contact,
             stance=contact.astype(float),
             velocity_h=np.array([[speed, 0.0, 0.0]]),
+            approach_speed=np.array([approach]),
             power=np.array([1000.0]),
             pitch=np.array([np.radians(3.0)]),
             roll=np.array([np.radians(-2.0)]),
@@ -67,6 +70,12 @@ def test_a_walk_of_known_strides(one: Signals) -> None:
     assert metrics["trunk.pitch_deg"] == pytest.approx(3.0) and metrics["trunk.roll_deg"] == pytest.approx(2.0)
     # 1 kW over 8 s, 16 m, 85 kg
     assert metrics["cost_of_transport"] == pytest.approx(8000.0 / (85.0 * 9.81 * 16.0))
+
+
+def test_a_run_past_the_target_is_fast_ahead_but_not_towards_it(one: Signals) -> None:
+    metrics = record(one, [(True, True)] * 50, speed=4.0, approach=-1.5)
+    assert metrics["forward_speed_mean_mps"] == pytest.approx(4.0)
+    assert metrics["approach_speed_mean_mps"] == pytest.approx(-1.5)
 
 
 def test_a_hop_does_not_alternate_and_flies(one: Signals) -> None:
@@ -197,6 +206,7 @@ def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
             "success_rate",
             "success_lcb95",
             "forward_speed_mean_mps",
+            "approach_speed_mean_mps",
             "distance_mean_m",
             "time_to_event_mean_s",
             "cost_of_transport",

@@ -144,9 +144,10 @@ def test_a_gate_without_thresholds_is_never_passed() -> None:
 @pytest.mark.parametrize(
     "threshold, metric, good, bad",
     [("min_gait_alternation=0.9", "gait.alternation", 0.9, 0.89), ("max_fall_rate=0.02", "fall_rate", 0.02, 0.03),
-     ("min_success_lcb=0.9", "success_lcb95", 0.91, 0.89)],
+     ("min_success_lcb=0.9", "success_lcb95", 0.91, 0.89),
+     ("min_avg_approach_vel=3", "approach_speed_mean_mps", 3.0, 2.9)],
 )  # fmt: skip
-def test_a_gate_can_ask_for_a_gait_few_falls_or_a_lower_bound(
+def test_a_gate_can_ask_for_a_gait_few_falls_a_lower_bound_or_the_target(
     threshold: str, metric: str, good: float, bad: float
 ) -> None:
     key, value = threshold.split("=")

@@ -164,6 +164,7 @@ class CurriculumConfig:
     min_avg_reward: float | None
     min_avg_episode_length: float | None
     min_avg_forward_vel: float | None
+    min_avg_approach_vel: float | None
     min_gait_alternation: float | None
     max_fall_rate: float | None
     min_success_rate: float | None

@@ -38,6 +38,7 @@ class Recorder:
         self.forward = np.zeros(n)  # m/s, summed
         self.speed = np.zeros(n)  # m/s, horizontal, any direction, summed
         self.lateral = np.zeros(n)
+        self.approach = np.zeros(n)  # m/s, by which the distance to the target shrinks, summed
         self.pitch = np.zeros(n)
         self.roll = np.zeros(n)
         self.energy = np.zeros(n)  # J
@@ -64,6 +65,7 @@ class Recorder:
         self.success |= first
         self.forward += s.velocity_h[:, 0] * g
         self.lateral += np.abs(s.velocity_h[:, 1]) * g
+        self.approach += s.approach_speed * g
         self.speed += np.hypot(s.velocity_h[:, 0], s.velocity_h[:, 1]) * g
         self.pitch += np.abs(s.pitch - self.natural_pitch) * g
         self.roll += np.abs(s.roll) * g
@@ -97,6 +99,7 @@ class Recorder:
             "success_lcb95": clopper_pearson_lower(successes, n),
             "forward_speed_mean_mps": float((self.forward / steps).mean()),
             "lateral_speed_mean_mps": float((self.lateral / steps).mean()),
+            "approach_speed_mean_mps": float((self.approach / steps).mean()),
             "distance_mean_m": float(distance.mean()),
             "time_to_event_mean_s": float(np.nanmean(self.event_step) * self.dt) if successes else float("nan"),
             "gait.alternation": gait.alternation(landed, self.pairs),

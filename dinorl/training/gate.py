@@ -12,6 +12,7 @@ THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",
     "min_avg_forward_vel": "forward_speed_mean_mps",
+    "min_avg_approach_vel": "approach_speed_mean_mps",
     "min_gait_alternation": "gait.alternation",
     "max_fall_rate": "fall_rate",
     "min_success_rate": "success_rate",
