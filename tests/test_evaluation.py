@@ -78,6 +78,18 @@ def test_a_run_past_the_target_is_fast_ahead_but_not_towards_it(one: Signals) ->
     assert metrics["approach_speed_mean_mps"] == pytest.approx(-1.5)
 
 
+def test_a_target_that_moves_on_is_no_speed_away_from_it() -> None:
+    env = BatchEnv(compose(["species=trex", "stage=locomotion"]), 1)
+    env.reset()
+    env.sim.target[0, :2] = env.sim.qpos[0, :2]  # it is there
+    env.sim.refresh(np.array([0]))
+    still = np.zeros((1, env.action_space.shape[0]))
+    env.step(still)
+    assert env.memory.target_distance[0] > 5.0  # the next one
+    env.step(still)
+    assert abs(env.signals.approach_speed[0]) < 1.0
+
+
 def test_a_hop_does_not_alternate_and_flies(one: Signals) -> None:
     metrics = record(one, [((k % 20) < 10, (k % 20) < 10) for k in range(400)])
     assert metrics["gait.alternation"] == 0.0 and metrics["gait.flight_fraction"] == pytest.approx(0.5)
