@@ -355,6 +355,7 @@ NEEDS: dict[str, Need] = {
         "Type env.first_target_bearing_range=[-1.5,1.5]",
     ),
     **_ramp("curriculum.bearing_scale_start", "curriculum.bearing_ramp_timesteps", "scale", 0.5),
+    **_ramp("curriculum.episode_scale_start", "curriculum.episode_ramp_timesteps", "scale", 0.2),
     "env.short_swing_penalty_weight": (
         lambda c: c.env.gait_clock_frequency > 0.0, "there is no clock to say how long a swing is",
         "Type env.gait_clock_frequency=1.5",

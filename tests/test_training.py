@@ -24,6 +24,7 @@ from dinorl.training.algorithms import (
     clip_schedule,
     deterministic,
     entropy_schedule,
+    episode_steps,
     make_model,
     ramp_weight,
     replay_ratio,
@@ -307,6 +308,25 @@ def test_training_can_have_shorter_episodes_than_the_evaluation(
     cfg = small("stage=balance", "curriculum.episode_scale=0.25", "env.max_episode_steps=40", "env.push_speed=0")
     run_stage(cfg, tmp_path, NullTracker())
     assert max(ended[cfg.sim.n_envs]) == 10 and ended[cfg.eval.episodes] == {40}
+
+
+def test_episodes_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = small("stage=balance", "env.max_episode_steps=40", "curriculum.episode_scale=0.5",
+                "curriculum.episode_scale_start=0.1", "curriculum.episode_ramp_timesteps=512")  # fmt: skip
+    assert [episode_steps(cfg, t) for t in (0, 256, 512, 5000)] == [4, 12, 20, 20]
+    assert episode_steps(small("stage=balance", "curriculum.episode_scale=0.5", "env.max_episode_steps=40"), 0) == 20
+    limits = []
+    step = BatchEnv.step
+
+    def spy(self: BatchEnv, *args: Any, **kwargs: Any) -> Any:
+        limits.append((self.n, self.max_episode_steps))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(BatchEnv, "step", spy)
+    run_stage(cfg, tmp_path, NullTracker())
+    training = [limit for n, limit in limits if n == cfg.sim.n_envs]
+    assert training[0] == 4 and training[-1] == 20 and training == sorted(training)
+    assert {limit for n, limit in limits if n != cfg.sim.n_envs} == {40}
 
 
 def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:

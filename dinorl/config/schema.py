@@ -181,6 +181,8 @@ class CurriculumConfig:
     bearing_scale_start: float | None
     bearing_ramp_timesteps: int
     episode_scale: float
+    episode_scale_start: float | None
+    episode_ramp_timesteps: int
     ramp_timesteps: int
     ramp_start_value: float | None
 

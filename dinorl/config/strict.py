@@ -85,6 +85,8 @@ RANGES: dict[str, tuple[Range, object]] = {
     "curriculum.bearing_scale_start": (_NON_NEGATIVE, 0.5),
     "curriculum.bearing_ramp_timesteps": (_NON_NEGATIVE, 500000),
     "curriculum.episode_scale": (_SHARE_ABOVE_0, 0.5),
+    "curriculum.episode_scale_start": (_SHARE_ABOVE_0, 0.2),
+    "curriculum.episode_ramp_timesteps": (_NON_NEGATIVE, 500000),
     "curriculum.ramp_timesteps": (_NON_NEGATIVE, 500000),
     "sim.n_envs": (_COUNT, 64),
     "sim.threads": (Range(0, 1 << 10), 0),

@@ -89,6 +89,15 @@ def bearing_scale(cfg: Config, timesteps: int) -> float:
     )
 
 
+def episode_steps(cfg: Config, timesteps: int) -> int:
+    """Return how many control steps training's episodes have at most, at a time of the stage."""
+    curriculum = cfg.curriculum
+    scale = _ramped(
+        curriculum.episode_scale_start, curriculum.episode_scale, curriculum.episode_ramp_timesteps, timesteps
+    )
+    return max(1, round(scale * cfg.env.max_episode_steps))
+
+
 def _ramped(start: float | None, value: float, length: int, timesteps: int) -> float:
     if start is None or not length:
         return value

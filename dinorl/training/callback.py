@@ -22,7 +22,7 @@ from dinorl.evaluation.evaluator import Evaluator
 from dinorl.provenance import seconds_since_start
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import bearing_scale, deterministic, entropy_schedule, ramp_weight
+from dinorl.training.algorithms import bearing_scale, deterministic, entropy_schedule, episode_steps, ramp_weight
 from dinorl.training.faults import FaultFolder
 from dinorl.training.gate import MIN_EPISODES, Gate
 from dinorl.training.interrupt import Interruption
@@ -186,6 +186,7 @@ class StageCallback(BaseCallback):
                 self.model.ent_coef = value  # type: ignore[attr-defined]
         self.raw.batch.task.set_weight("forward_vel_weight", ramp_weight(self.cfg, self.num_timesteps))
         self.raw.batch.bearing_scale = bearing_scale(self.cfg, self.num_timesteps)
+        self.raw.batch.max_episode_steps = episode_steps(self.cfg, self.num_timesteps)
 
     def _report(self) -> None:
         now = time.perf_counter()

@@ -17,7 +17,15 @@ from dinorl.config import Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
-from dinorl.training.algorithms import StagePPO, StageSAC, bearing_scale, make_model, replay_ratio, wrapped
+from dinorl.training.algorithms import (
+    StagePPO,
+    StageSAC,
+    bearing_scale,
+    episode_steps,
+    make_model,
+    replay_ratio,
+    wrapped,
+)
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
 from dinorl.training.gate import MIN_EPISODES
@@ -66,8 +74,8 @@ def run_stage(
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
-    raw.batch.bearing_scale = bearing_scale(cfg, 0)  # the callback ramps it
-    raw.batch.max_episode_steps = max(1, round(cfg.curriculum.episode_scale * cfg.env.max_episode_steps))
+    raw.batch.bearing_scale = bearing_scale(cfg, 0)  # the callback ramps it, and the next
+    raw.batch.max_episode_steps = episode_steps(cfg, 0)
     env = wrapped(cfg, raw)
     model = make_model(cfg, env)
     env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave the animals cfg.seed, cfg.seed + 1, …
