@@ -56,7 +56,8 @@ class StageCallback(BaseCallback):
 
     Attributes:
         gate: its state.
-        best_evaluation: metrics of the best bundle: highest mean return less one standard deviation.
+        best_evaluation: metrics of the best bundle: of those that meet the gate, if any does, the one of the highest mean
+            return less one standard deviation.
         null: metrics of the null policies, ``{"zero": …, "random": …}``.
         passed: the gate was passed.
         seconds_before: what the stage took before it was interrupted, if it was.
@@ -82,7 +83,7 @@ class StageCallback(BaseCallback):
         self.best_evaluation: dict[str, float] = {}
         self.null: dict[str, dict[str, float]] = {}
         self.passed = False
-        self._best_score = -np.inf
+        self._best_rank = (False, -np.inf)
         self._next_evaluation = cfg.eval.every
         self._evaluated_at = self._reported_at = -1  # environment steps
         self._entropy = entropy_schedule(cfg)
@@ -99,7 +100,7 @@ class StageCallback(BaseCallback):
         pending = {key: float(value) for key, value in self.logger.name_to_value.items() if key.startswith("train/")}
         return {
             "consecutive": self.gate.consecutive, "passed": self.passed, "null": self.null, "rows": self._rows,
-            "best_score": self._best_score, "best_evaluation": self.best_evaluation, "pending": pending,
+            "best_rank": self._best_rank, "best_evaluation": self.best_evaluation, "pending": pending,
             "next_evaluation": self._next_evaluation, "evaluated_at": self._evaluated_at,
             "evaluation_seconds": self.evaluation_seconds,
             "seconds": self.seconds_before + time.perf_counter() - self._begun,
@@ -108,7 +109,7 @@ class StageCallback(BaseCallback):
     def go_on(self, progress: dict[str, Any], model: BaseAlgorithm) -> None:
         """Take up what :meth:`progress` returned; what may not have been tracked before the end is tracked again."""
         self.gate.consecutive, self.passed, self.null = progress["consecutive"], progress["passed"], progress["null"]
-        self._rows, self._best_score = progress["rows"], progress["best_score"]
+        self._rows, self._best_rank = progress["rows"], tuple(progress["best_rank"])
         self.best_evaluation = progress["best_evaluation"]
         self._next_evaluation, self._evaluated_at = progress["next_evaluation"], progress["evaluated_at"]
         self.evaluation_seconds, self.seconds_before = progress["evaluation_seconds"], progress["seconds"]
@@ -234,9 +235,10 @@ class StageCallback(BaseCallback):
         self.evaluation_seconds += time.perf_counter() - begun
         self._evaluated_at = self.num_timesteps
         self.passed = self.gate.update(metrics) or self.passed
-        score = metrics["return_mean"] - metrics["return_std"]
-        if score > self._best_score:
-            self._best_score, self.best_evaluation = score, metrics
+        # the gate first: a slow run without a fall can be paid more than the fast one that passes
+        rank = (self.gate.holds(metrics), metrics["return_mean"] - metrics["return_std"])
+        if rank > self._best_rank:
+            self._best_rank, self.best_evaluation = rank, metrics
             bundle.save(self.run_dir / "bundle" / "best", self.model, self.env, self.cfg, metrics)
         self._rows.append(self._row("policy", metrics))
         checks = {f"gate/{c.key}": float(c.holds) for c in self.gate.checks(metrics)}
