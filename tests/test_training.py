@@ -15,6 +15,7 @@ import torch
 from dinorl.config import Config, ConfigError, compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.evaluation.evaluator import Evaluator
 from dinorl.tracking import NullTracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import (
@@ -178,6 +179,23 @@ def test_a_stage_leaves_what_it_promises(algo: str, tmp_path: Path) -> None:
     assert {"eval/return_mean", "eval/null.zero.fall_rate", "time/evaluation_share", "time/tracking_share"} <= logged
     assert any(key.startswith("train/") for key in logged)
     assert bundle.load_config(result.bundle) == cfg
+
+
+def test_the_best_bundle_meets_the_gate_if_any_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow run may be paid more than the fast one that the gate asks for."""
+    evaluations = iter([(900.0, 3.0), (500.0, 4.5), (400.0, 4.6), (950.0, 3.9)])  # return, m/s
+    run = Evaluator.run
+
+    def measured(self: Evaluator, policy: Any) -> dict[str, float]:
+        value, speed = next(evaluations)
+        return run(self, policy) | {"return_mean": value, "return_std": 0.0, "forward_speed_mean_mps": speed}
+
+    monkeypatch.setattr(Evaluator, "run", measured)
+    monkeypatch.setattr(Evaluator, "null_policies", lambda self: {})
+    cfg = small("stage=locomotion", "curriculum.min_avg_forward_vel=4.0", "curriculum.min_gait_alternation=null",
+                "curriculum.max_fall_rate=null", "curriculum.required_consecutive=3", "eval.every=256")  # fmt: skip
+    result = run_stage(cfg, tmp_path, NullTracker())
+    assert bundle.load_meta(result.bundle)["evaluation"]["return_mean"] == 500.0
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
