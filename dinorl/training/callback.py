@@ -56,8 +56,8 @@ class StageCallback(BaseCallback):
 
     Attributes:
         gate: its state.
-        best_evaluation: metrics of the best bundle: of those that meet the gate, if any does, the one of the highest mean
-            return less one standard deviation.
+        best_evaluation: metrics of the best bundle: of those that meet the gate, if any does, the one of the highest
+            mean return less one standard deviation.
         null: metrics of the null policies, ``{"zero": …, "random": …}``.
         passed: the gate was passed.
         seconds_before: what the stage took before it was interrupted, if it was.
