@@ -136,7 +136,7 @@ def test_bundles_of_which_none_can_be_read_are_kept(tmp_path: Path) -> None:
 
 def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:
     cfg = small("species=velociraptor", "stage=locomotion", "env.push_interval=0.1", "env.push_speed=1",
-                "ppo.batch_size=384")  # fmt: skip
+                "ppo.batch_size=192")  # fmt: skip
     one, other = BatchEnv(cfg, stagger=True), BatchEnv(cfg, stagger=True)
     one.seed(5)
     one.reset()
