@@ -236,7 +236,7 @@ class StageCallback(BaseCallback):
         self._evaluated_at = self.num_timesteps
         self.passed = self.gate.update(metrics) or self.passed
         # the gate first: a slow run without a fall can be paid more than the fast one that passes
-        rank = (self.gate.holds(metrics), metrics["return_mean"] - metrics["return_std"])
+        rank = (self.gate.consecutive > 0, metrics["return_mean"] - metrics["return_std"])
         if rank > self._best_rank:
             self._best_rank, self.best_evaluation = rank, metrics
             bundle.save(self.run_dir / "bundle" / "best", self.model, self.env, self.cfg, metrics)
