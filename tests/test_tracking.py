@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -129,19 +130,37 @@ def test_with_another_store_everything_goes_there(cfg: Config, tmp_path: Path) -
 
 def test_a_run_whose_process_is_gone_is_ended_and_what_waits_is_sent(cfg: Config, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    tracker = Tracker(cfg, folder)
-    tracker.start()
-    tracker.log_metrics({"reward/alive": 1.0}, 7)
-    tracker.keep()  # and then the process is gone, in the middle of a line
-    with (folder / "tracking.jsonl").open("a") as file:
-        file.write('{"metrics": {"reward/al')
+    job = multiprocessing.get_context("spawn").Process(target=_gone_in_the_middle_of_a_line, args=(folder,))
+    job.start()
+    job.join()
+    assert job.exitcode == 9
     (folder / "tracking.sent").write_text("")
     assert close_runs({folder: ("FAILED", {"status": "FAILED"}), tmp_path / "nothing": ("FAILED", {})}) == []
     run_id = Spool(folder).run_id
     assert run_id is not None and history(run_id, "reward/alive") == [(7, 1.0)]
     run = store.client(store.embedded_uri()).get_run(run_id)
     assert run.info.status == "FAILED" and run.data.tags["status"] == "FAILED"
+
+
+def test_two_that_send_the_same_run_at_once_are_both_fine(
+    cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage sends, and somebody types ``python -m dinorl.tracking.send``."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    run_id = track(cfg, tmp_path / "run", 50)
+    (tmp_path / "run" / "tracking.sent").unlink()
+    whole = os.replace
+
+    def slow(source: Path, target: Path) -> None:
+        time.sleep(0.2)
+        whole(source, target)
+
+    monkeypatch.setattr("dinorl.tracking.spool.os.replace", slow)
+    spools = [Spool(tmp_path / "run") for _ in range(2)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(Spool.send, spools))
+    assert [spool.run_id for spool in spools] == [run_id] * 2 and not any(spool.waiting() for spool in spools)
 
 
 def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +216,19 @@ def test_processes_that_start_together_without_a_store_are_all_fine(
         assert run_id is not None and len(history(run_id, "reward/alive")) == 50
 
 
-def _command(folder: Path) -> None:
-    import os
+def _gone_in_the_middle_of_a_line(folder: Path) -> None:
+    os.chdir(folder.parent)
+    folder.mkdir()
+    tracker = Tracker(compose(["species=trex"]), folder)
+    tracker.start()
+    tracker.log_metrics({"reward/alive": 1.0}, 7)
+    tracker.keep()
+    with (folder / "tracking.jsonl").open("a") as file:
+        file.write('{"metrics": {"reward/al')
+    os._exit(9)
 
+
+def _command(folder: Path) -> None:
     os.chdir(folder.parent)
     cfg = compose(["species=trex", "tracking.log_every=0.05"])
     store.create_store(cfg.tracking)

@@ -6,6 +6,7 @@ Sending again what may have arrived does no harm: of metrics equal in key, step,
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -108,6 +109,7 @@ class Spool:
     def send(self) -> None:
         """Send everything that waits; raises whatever MLflow raises, and then goes on from there the next time."""
         with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # a stage and dinorl.tracking.send may meet; let go when it is closed
             header = json.loads(file.readline())
             start = file.tell()
             if self._client is None:
