@@ -45,6 +45,13 @@ def test_a_card_says_what_was_measured_of_todays_animal(name: str) -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < zoo.LARGEST
 
 
+@pytest.mark.parametrize("name", MOVING + ACTING)
+def test_a_statue_and_chance_earn_nothing(name: str) -> None:
+    """A strike's recipe paid more for standing level to the end than for the strike."""
+    nulls = zoo.card(SHIPPED[name])["evaluation"]["null"]
+    assert all(null["return_mean"] < 0.0 for null in nulls.values())
+
+
 @pytest.mark.parametrize("name", ACTING)
 def test_the_event_comes_as_surely_with_the_target_to_the_side(name: str) -> None:
     ahead = evaluate(name, "env.first_target_bearing_range=[0,0]")["success_rate"]
