@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from joblib import cpu_count
 from rich.console import Console
 from rich.table import Table
 
@@ -89,7 +89,7 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
 
 def table(results: dict[str, dict[str, Any]]) -> Table:
     """Return the report for people."""
-    shown = Table(title=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    shown = Table(title=f"{cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     shown.add_column("steps per second")
     for species in results:
         shown.add_column(species, justify="right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,19 @@ def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None
         weights.append(dict(np.load(resolve(best.parent / "bundle") / bundle.POLICY)))
     for key, value in weights[0].items():
         np.testing.assert_array_equal(value, weights[1][key])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
+def test_a_process_pinned_to_one_core_trains_with_one_thread(tmp_path: Path) -> None:
+    allowed, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    torch.set_num_threads(2)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        run_stage(small("stage=balance", "curriculum.timesteps=256", "sim.threads=0"), tmp_path, NullTracker())
+        assert torch.get_num_threads() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+        torch.set_num_threads(threads)
 
 
 def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Protocol
 
 import mujoco
 import numpy as np
+from joblib import cpu_count
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from dinorl._bench.plain_env import PlainEnv, control
@@ -106,7 +106,7 @@ class Limit:
 
     def __init__(self, cfg: Config) -> None:
         self._model, self._frame_skip = Animal(cfg.species, cfg.sim).model, cfg.sim.frame_skip
-        self._data = [mujoco.MjData(self._model) for _ in range(cfg.sim.threads or os.cpu_count() or 1)]
+        self._data = [mujoco.MjData(self._model) for _ in range(cfg.sim.threads or cpu_count())]
         motions = record(cfg)
         self._motions = [motions[i :: len(self._data)] for i in range(len(self._data))]
         self.steps = 0

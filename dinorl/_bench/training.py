@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 
 import torch
+from joblib import cpu_count
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
@@ -66,7 +66,7 @@ def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
         cfg: composed for PPO.
         sac: the same for SAC.
     """
-    torch.set_num_threads(cfg.sim.threads or os.cpu_count() or 1)
+    torch.set_num_threads(cfg.sim.threads or cpu_count())
     plain = DummyVecEnv([partial(PlainEnv, cfg)] * PLAIN_ENVIRONMENTS)
     reference = PPO("MlpPolicy", normalised(cfg, plain), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
     return {

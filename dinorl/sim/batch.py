@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import mujoco
 import numpy as np
+from joblib import cpu_count
 from mujoco.batch import Batch, SimulationError
 
 from dinorl.sim.model import Animal
@@ -20,6 +21,10 @@ _DIVERGED = [
 
 class Simulation:
     """``n`` simulations of one animal on a thread pool.
+
+    Args:
+        threads: how many threads step them; 0: one for each core that this process may use, which in a container or
+            under ``taskset`` are fewer than the machine has.
 
     Attributes:
         sensors: (n, sensors) readings. After :meth:`step` they are those of its last physics step, taken at that step's
@@ -37,7 +42,7 @@ class Simulation:
         self.n = n
         self.frame_skip = frame_skip
         model = animal.model
-        self._batch = Batch(model, n, min(threads, n) if threads else 0)
+        self._batch = Batch(model, n, min(threads or cpu_count(), n))
         self._batch.reset(keyframe=model.key("home").id)
         self._home = self._batch.state[0].copy()
         self._span_up, self._span_down = animal.ctrl_high - animal.home_ctrl, animal.home_ctrl - animal.ctrl_low

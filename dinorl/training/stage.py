@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
@@ -70,7 +70,7 @@ def run_stage(
     begun = time.perf_counter()
     interruption = interruption or Interruption()
     run_dir.mkdir(parents=True, exist_ok=True)
-    threads = cfg.sim.threads or os.cpu_count() or 1
+    threads = cfg.sim.threads or cpu_count()
     torch.set_num_threads(threads)
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
