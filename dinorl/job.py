@@ -53,7 +53,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file as a whole or not at all."""
     building = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        building.write_text(json.dumps(content, indent=2, default=str))
+        building.write_text(json.dumps(content, indent=2, default=str) + "\n")
         os.replace(building, path)
     finally:
         building.unlink(missing_ok=True)
