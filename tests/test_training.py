@@ -193,8 +193,9 @@ def test_the_best_bundle_meets_the_gate_if_any_does(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Evaluator, "run", measured)
     monkeypatch.setattr(Evaluator, "null_policies", lambda self: {})
-    cfg = small("stage=locomotion", "curriculum.min_avg_forward_vel=4.0", "curriculum.min_gait_alternation=null",
-                "curriculum.max_fall_rate=null", "curriculum.required_consecutive=3", "eval.every=256")  # fmt: skip
+    others = [f"curriculum.{key}=null" for key in THRESHOLDS]  # whatever the recipe's gate asks for
+    cfg = small("stage=locomotion", *others, "curriculum.min_avg_forward_vel=4.0", "curriculum.required_consecutive=3",
+                "eval.every=256")  # fmt: skip
     result = run_stage(cfg, tmp_path, NullTracker())
     assert bundle.load_meta(result.bundle)["evaluation"]["return_mean"] == 500.0
 
