@@ -70,8 +70,7 @@ def run_stage(
     begun = time.perf_counter()
     interruption = interruption or Interruption()
     run_dir.mkdir(parents=True, exist_ok=True)
-    threads = cfg.sim.threads or cpu_count()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(cfg.sim.threads or cpu_count())
     raw = DinoVecEnv(cfg, stagger=True)
     raw.batch.push_scale = cfg.curriculum.push_scale
     raw.batch.bearing_scale = bearing_scale(cfg, 0)  # the callback ramps it, and the next
