@@ -1,4 +1,4 @@
-"""One stage: schedules, gate, bundle, hand-over, and small real runs of both algorithms."""
+"""One stage: gate, bundle, hand-over, and small real runs of both algorithms."""
 
 from __future__ import annotations
 
@@ -12,38 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import SMALL, small
 
-from dinorl.config import Config, ConfigError, compose
-from dinorl.envs.batch import BatchEnv
+from dinorl.config import ConfigError, compose
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.tracking import NullTracker
 from dinorl.training import bundle
 from dinorl.training.algorithms import (
     StageSAC,
-    actor_schedule,
-    bearing_scale,
-    clip_schedule,
     deterministic,
-    entropy_schedule,
-    episode_steps,
     make_model,
-    ramp_weight,
     replay_ratio,
-    schedule,
-    warm_up,
     wrapped,
 )
 from dinorl.training.gate import THRESHOLDS, Gate
 from dinorl.training.locate import resolve
 from dinorl.training.policy import load_player
 from dinorl.training.stage import run_stage
-
-SMALL = [
-    "species=trex", "sim.n_envs=8", "ppo.n_steps=32", "ppo.batch_size=64", "curriculum.timesteps=1024",
-    "eval.episodes=4", "eval.every=512", "eval.video_seconds=0", "env.max_episode_steps=60",
-    "sac.learning_starts=64", "sac.gradient_steps=2", "sac.batch_size=32",
-]  # fmt: skip
 
 
 class Recorder(NullTracker):
@@ -59,72 +45,6 @@ class Recorder(NullTracker):
 
     def say(self, text):  # type: ignore[no-untyped-def]
         self.said.append(text)
-
-
-def small(*overrides: str) -> Config:
-    return compose([*SMALL, *overrides])
-
-
-def test_schedules_go_from_start_to_end() -> None:
-    linear, cosine = schedule(1.0, 0.2, "linear"), schedule(1.0, 0.2, "cosine")
-    assert [linear(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
-    assert [cosine(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
-    assert cosine(0.75) > linear(0.75)
-    assert linear(-3.0) == cosine(-3.0) == pytest.approx(0.2)  # a rollout may go beyond the budget
-    assert schedule(0.3, None, "linear")(0.0) == 0.3
-
-
-def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
-    cfg = compose([
-        "species=trex", "stage=locomotion", "curriculum.timesteps=1000", "curriculum.warmup_timesteps=100",
-        "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2",
-        "ppo.ent_coef=0.01", "ppo.ent_coef_end=0.0",
-    ])  # fmt: skip
-    clip, entropy = clip_schedule(cfg), entropy_schedule(cfg)
-    assert entropy is not None
-    assert [clip(1.0), clip(0.91), clip(0.89)] == [0.02, 0.02, 0.2]
-    assert [entropy(1.0), entropy(0.0)] == [0.5, 0.0] and entropy(0.5) == pytest.approx(0.005)
-    assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
-
-
-def test_in_the_warm_up_the_critics_learn_and_the_actor_waits(tmp_path: Path) -> None:
-    cfg = small(
-        "algo=sac", "stage=balance", "curriculum.warmup_timesteps=516", "curriculum.warmup_actor_scale=0.0"
-    )  # fmt: skip
-    assert [actor_schedule(cfg)(r) for r in (1.0, 0.5, 0.49)] == [0.0, 0.0, 1.0]
-    first = {name: v.numpy() for name, v in make_model(cfg, wrapped(cfg, DinoVecEnv(cfg))).policy.state_dict().items()}
-    run_stage(cfg, tmp_path, NullTracker())
-    during, after = (dict(np.load(tmp_path / "bundle" / steps / bundle.POLICY)) for steps in ("512", "1024"))
-    for name, value in first.items():
-        waits = name.startswith("actor.")
-        assert np.array_equal(during[name], value) == waits, name
-        assert not np.array_equal(after[name], value), name
-
-
-def test_the_ramp_raises_the_weight_to_its_own_value() -> None:
-    cfg = compose(["species=trex", "stage=locomotion", "env.forward_vel_weight=2", "curriculum.ramp_start_value=0.5",
-                   "curriculum.ramp_timesteps=1000"])  # fmt: skip
-    assert [ramp_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
-    assert ramp_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
-
-
-def test_first_targets_move_to_the_side_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = small("stage=locomotion", "curriculum.bearing_scale=1.2", "curriculum.bearing_scale_start=0.2",
-                "curriculum.bearing_ramp_timesteps=64")  # fmt: skip
-    assert [bearing_scale(cfg, t) for t in (0, 32, 64, 5000)] == pytest.approx([0.2, 0.7, 1.2, 1.2])
-    assert bearing_scale(small("stage=locomotion", "curriculum.bearing_scale=1.2"), 0) == 1.2
-    scales = []
-    begin = BatchEnv._begin
-
-    def spy(self: BatchEnv, ids: np.ndarray) -> None:
-        scales.append((self.n, self.bearing_scale))
-        begin(self, ids)
-
-    monkeypatch.setattr(BatchEnv, "_begin", spy)
-    run_stage(cfg, tmp_path, NullTracker())
-    training = [scale for n, scale in scales if n == cfg.sim.n_envs]
-    assert training[0] == pytest.approx(0.2) and training[-1] == pytest.approx(1.2) and training == sorted(training)
-    assert {scale for n, scale in scales if n != cfg.sim.n_envs} == {1.0}  # the evaluation's stay where they are
 
 
 def gate_of(required_consecutive: int = 1, **thresholds: float) -> Gate:
@@ -283,83 +203,6 @@ def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
     noisy, _ = model.predict(seen)
     # SAC's noise goes through tanh, which leaves it about 0.47 wide at a mean of 0
     assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
-
-
-def test_training_can_push_and_turn_harder_than_the_evaluation_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scales = []
-    push = BatchEnv._push
-
-    def spy(self: BatchEnv) -> None:
-        scales.append((self.n, self.push_scale, self.bearing_scale))
-        push(self)
-
-    monkeypatch.setattr(BatchEnv, "_push", spy)
-    cfg = small("stage=balance", "curriculum.push_scale=1.5", "curriculum.bearing_scale=1.2")
-    run_stage(cfg, tmp_path, NullTracker())
-    assert set(scales) == {(cfg.sim.n_envs, 1.5, 1.2), (cfg.eval.episodes, 1.0, 1.0)}
-
-
-def test_a_harder_push_is_faster_by_its_scale() -> None:
-    gained = []
-    for scale in (1.0, 2.0):
-        batch = BatchEnv(compose(["species=trex", "stage=balance", "env.push_interval=0.02", "env.push_speed=0.5"]), 4)
-        batch.push_scale = scale
-        batch.reset()
-        batch._push()
-        gained.append(np.hypot(*batch.sim.qvel[:, :2].T))
-    np.testing.assert_allclose(gained[1] / gained[0], 2.0)
-
-
-def test_training_can_place_first_targets_further_to_the_side_than_the_evaluation() -> None:
-    cfg = small("stage=locomotion", "env.first_target_bearing_range=[-2,1]", "env.prey_lateral_range=[0,0]")
-    seen = []
-    for scale in (1.0, 1.5, 9.0):
-        batch = BatchEnv(cfg, 64)
-        batch.bearing_scale = scale
-        batch.reset()
-        target_h = batch._look(np.arange(batch.n)).target_h
-        seen.append(np.arctan2(target_h[:, 1], target_h[:, 0]))
-    np.testing.assert_allclose(seen[1][np.abs(seen[1]) < 3.0], 1.5 * seen[0][np.abs(seen[1]) < 3.0], atol=0.02)
-    assert np.abs(seen[0]).max() < 2.02 and np.abs(seen[1]).max() > 2.5
-    assert np.histogram(seen[2], bins=4, range=(-np.pi, np.pi))[0].min() > 4  # all around
-
-
-def test_training_can_have_shorter_episodes_than_the_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended: dict[int, set[int]] = {}
-    step = BatchEnv.step
-
-    def spy(self: BatchEnv, *args: Any, **kwargs: Any) -> Any:
-        taken = step(self, *args, **kwargs)
-        ended.setdefault(self.n, set()).update(taken.episodes.lengths[taken.episodes.truncated])
-        return taken
-
-    monkeypatch.setattr(BatchEnv, "step", spy)
-    cfg = small("stage=balance", "curriculum.episode_scale=0.25", "env.max_episode_steps=40", "env.push_speed=0")
-    run_stage(cfg, tmp_path, NullTracker())
-    assert max(ended[cfg.sim.n_envs]) == 10 and ended[cfg.eval.episodes] == {40}
-
-
-def test_episodes_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = small("stage=balance", "env.max_episode_steps=40", "curriculum.episode_scale=0.5",
-                "curriculum.episode_scale_start=0.1", "curriculum.episode_ramp_timesteps=512")  # fmt: skip
-    assert [episode_steps(cfg, t) for t in (0, 256, 512, 5000)] == [4, 12, 20, 20]
-    assert episode_steps(small("stage=balance", "curriculum.episode_scale=0.5", "env.max_episode_steps=40"), 0) == 20
-    limits = []
-    step = BatchEnv.step
-
-    def spy(self: BatchEnv, *args: Any, **kwargs: Any) -> Any:
-        limits.append((self.n, self.max_episode_steps))
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(BatchEnv, "step", spy)
-    run_stage(cfg, tmp_path, NullTracker())
-    training = [limit for n, limit in limits if n == cfg.sim.n_envs]
-    assert training[0] == 4 and training[-1] == 20 and training == sorted(training)
-    assert {limit for n, limit in limits if n != cfg.sim.n_envs} == {40}
 
 
 def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:
