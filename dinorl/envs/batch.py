@@ -148,18 +148,20 @@ class BatchEnv:
         self.sim.restore(state)
         self.diverged = int(state["diverged"])
 
-    def step(self, action: np.ndarray, autoreset: bool = True) -> Step:
+    def step(self, action: np.ndarray, autoreset: bool = True, only: np.ndarray | None = None) -> Step:
         """Advance every animal by one control step.
 
         Args:
             action: (n, actuators); clipped to [-1, 1].
             autoreset: begin a new episode at once where one ended.
+            only: (m,) the animals whose physics is worth its time; what is returned of the others means nothing, and
+                they go on with :meth:`reset` alone. Default: all.
         """
         sim, task, body = self.sim, self.task, self.task.body
         wanted = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         action = episode.follow(self.memory.action, wanted, body.dt, self.cfg.env.action_time_constant)
         self._push()
-        sim.step(action)
+        sim.step(action, only)
         diverged = sim.diverged.copy()
         if diverged.any():
             self._rescue(np.flatnonzero(diverged))

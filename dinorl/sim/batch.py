@@ -52,23 +52,28 @@ class Simulation:
         self._sensordata = self._batch.bind("sensordata")
         self.substeps = np.zeros((n, frame_skip, model.nsensordata))
         self.sensors = self.substeps[:, -1]
+        self._readings = np.zeros_like(self.substeps)  # of a step that only some take
         self.diverged = np.zeros(n, dtype=bool)
         self.before = self._batch.state.copy()
 
-    def step(self, action: np.ndarray) -> None:
+    def step(self, action: np.ndarray, only: np.ndarray | None = None) -> None:
         """Advance one control step.
 
         Args:
             action: (n, actuators) in [-1, 1]; 0 is the home pose, -1 and 1 are the limits of each joint.
+            only: (m,) advance these simulations; the others, and their readings, stay as they are. Default: all.
         """
         self._ctrl[:] = self.animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
         np.copyto(self.before, self._batch.state)
         warned = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
         self.diverged[:] = False
+        readings = self.substeps if only is None else self._readings[: only.size]
         try:
-            self._batch.rollout(self.frame_skip, record=["sensordata"], out={"sensordata": self.substeps})
+            self._batch.rollout(self.frame_skip, record=["sensordata"], ids=only, out={"sensordata": readings})
         except SimulationError as error:
             self.diverged[error.ids] = True
+        if only is not None:
+            self.substeps[only] = readings
         self.diverged |= self._batch.warning[:, _DIVERGED, 1].sum(axis=1) > warned
         self.diverged |= ~np.isfinite(self.qvel.sum(axis=1) + self.qpos.sum(axis=1))
 
