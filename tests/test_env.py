@@ -157,6 +157,23 @@ def test_an_animal_that_diverges_is_reset_alone_and_the_others_never_notice() ->
     assert broken.diverged == 1 and whole.diverged == 0
 
 
+def test_a_step_of_some_animals_is_the_same_to_them_and_nothing_to_the_others() -> None:
+    cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0"])
+    some, whole = (BatchEnv(cfg, 4) for _ in range(2))
+    going, resting = np.array([0, 3]), np.array([1, 2])
+    for env in (some, whole):
+        env.seed(0)
+        env.reset()
+    pose, velocity = some.sim.qpos.copy(), some.sim.qvel.copy()
+    for action in actions(4, some.action_space.shape[0], 30, 0.2):
+        one, other = some.step(action, only=going), whole.step(action)
+        np.testing.assert_array_equal(one.observation[going], other.observation[going])
+        np.testing.assert_array_equal(one.reward[going], other.reward[going])
+    np.testing.assert_array_equal(some.sim.qpos[resting], pose[resting])
+    np.testing.assert_array_equal(some.sim.qvel[resting], velocity[resting])
+    assert (some.sim.qpos[going] != pose[going]).any(axis=1).all()
+
+
 def test_first_episodes_are_staggered_in_training_alone() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0", "env.max_episode_steps=40"])
     lengths = []

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dinorl.config import compose
-from dinorl.envs.batch import BatchEnv
+from dinorl.envs.batch import BatchEnv, Step
 from dinorl.evaluate import evaluate, main
 from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
@@ -194,6 +194,24 @@ def test_an_evaluation_can_be_had_again_and_counts_first_episodes_alone() -> Non
     assert first["episodes"] == 8 and first["length_mean"] <= 80
     shares = sum(value for key, value in first.items() if key.startswith("reward."))
     assert shares == pytest.approx(first["return_mean"], rel=1e-6)
+
+
+def test_no_step_is_spent_on_an_animal_whose_episode_is_over_and_none_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = Evaluator(compose(["species=trex", "stage=behavior", "env.max_episode_steps=80"]), episodes=8)
+    policy = lambda seen: np.tanh(seen[:, : evaluator.batch.action_space.shape[0]])  # noqa: E731
+    step, spent = BatchEnv.step, []
+
+    def counted(env: BatchEnv, action: np.ndarray, autoreset: bool = True, only: np.ndarray | None = None) -> Step:
+        spent.append(env.n if only is None else only.size)
+        return step(env, action, autoreset, only)
+
+    monkeypatch.setattr(BatchEnv, "step", counted)
+    sparing = evaluator.run(policy)
+    assert sum(spent) == 8 * sparing["length_mean"] < 8 * len(spent)
+    monkeypatch.setattr(BatchEnv, "step", lambda env, action, **_: step(env, action))
+    np.testing.assert_equal(evaluator.run(policy), sparing)
 
 
 def test_null_policies_are_played_on_the_same_seeds() -> None:

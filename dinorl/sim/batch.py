@@ -63,7 +63,9 @@ class Simulation:
             action: (n, actuators) in [-1, 1]; 0 is the home pose, -1 and 1 are the limits of each joint.
             only: (m,) advance these simulations; the others, and their readings, stay as they are. Default: all.
         """
-        self._ctrl[:] = self.animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
+        ctrl = self.animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
+        chosen = slice(None) if only is None else only
+        self._ctrl[chosen] = ctrl[chosen]
         np.copyto(self.before, self._batch.state)
         warned = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
         self.diverged[:] = False
