@@ -23,6 +23,10 @@ BAD = {
         "env.strike_bonus",
     ],
     "ppo.gamma=1.5": ["ppo.gamma=1.5: expected a number in (0, 1], found 1.5", "ppo.gamma=0.99"],
+    "stage=behavior eval.episodes=32": [
+        "curriculum.min_success_lcb=0.95: 32 episodes that all succeed show 0.911",
+        "it takes 59. Type eval.episodes=59",
+    ],
     "sim.n_envs=0": ["sim.n_envs=0: expected a whole number in [1, 65536], found 0", "sim.n_envs=64"],
     "warm_start=/nowhere": ["/nowhere"],
 }

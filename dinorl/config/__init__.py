@@ -21,11 +21,11 @@ from dinorl.config.schema import (
     TrackingConfig,
     env_config_type,
 )
-from dinorl.config.strict import build, flatten, to_container
+from dinorl.config.strict import MIN_EPISODES, build, flatten, to_container
 
 __all__ = [
-    "CONFIG_NAME", "EVENT_ROLES", "STAGES", "AlgoConfig", "Config", "ConfigError", "CurriculumConfig", "EnvConfig",
-    "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SimConfig",
-    "SpeciesConfig", "StageConfig", "TrackingConfig", "base_values", "build", "compose", "conf_dir",
-    "env_config_type", "flatten", "to_container",
+    "CONFIG_NAME", "EVENT_ROLES", "MIN_EPISODES", "STAGES", "AlgoConfig", "Config", "ConfigError",
+    "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig",
+    "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "TrackingConfig", "base_values", "build",
+    "compose", "conf_dir", "env_config_type", "flatten", "to_container",
 ]  # fmt: skip

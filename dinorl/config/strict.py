@@ -118,6 +118,8 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.push_speed": (_NON_NEGATIVE, 0.5),
     "seed": (Range(0, 2**20), 0),
 }
+# With fewer episodes than this a gate's verdict is a coin flip, so it is never called proven.
+MIN_EPISODES = 32
 CHOICES: dict[str, tuple[str, ...]] = {
     "ppo.lr_schedule": ("linear", "cosine"),
     "sac.lr_schedule": ("linear", "cosine"),
@@ -318,6 +320,15 @@ def _check_together(cfg: Config) -> None:
             )
         if rollout < 2:
             raise ConfigError("ppo.n_steps=1: with sim.n_envs=1 a rollout has one sample; type ppo.n_steps=24")
+    # Clopper-Pearson's lower bound of n successes in n is 0.05^(1/n); with few episodes nothing is proven anyway
+    asked, episodes = cfg.curriculum.min_success_lcb, cfg.eval.episodes
+    if asked and episodes >= MIN_EPISODES and 0.05 ** (1.0 / episodes) < asked:
+        enough = math.ceil(math.log(0.05) / math.log(asked)) if asked < 1.0 else None
+        raise ConfigError(
+            f"curriculum.min_success_lcb={asked}: {episodes} episodes that all succeed show "
+            f"{0.05 ** (1.0 / episodes):.3f}, so no policy could pass; it takes "
+            + (f"{enough}. Type eval.episodes={enough}" if enough else "a number below 1. Type 0.95")
+        )
     if len(cfg.species.gait_phase) != len(cfg.species.feet):
         raise ConfigError(
             f"species.gait_phase: expected {len(cfg.species.feet)} numbers, one a foot, found {cfg.species.gait_phase}"

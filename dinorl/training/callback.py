@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dinorl.config import Config
+from dinorl.config import MIN_EPISODES, Config
 from dinorl.envs.batch import Episodes
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Evaluator
@@ -24,7 +24,7 @@ from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
 from dinorl.training.algorithms import bearing_scale, deterministic, entropy_schedule, episode_steps, ramp_weight
 from dinorl.training.faults import FaultFolder
-from dinorl.training.gate import MIN_EPISODES, Gate
+from dinorl.training.gate import Gate
 from dinorl.training.interrupt import Interruption
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,6 @@ THRESHOLDS = {
     "min_success_rate": "success_rate",
     "min_success_lcb": "success_lcb95",
 }
-# With fewer episodes than this a verdict is a coin flip, so it is never called proven.
-MIN_EPISODES = 32
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from joblib import cpu_count
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
-from dinorl.config import Config
+from dinorl.config import MIN_EPISODES, Config
 from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.tracking import Tracker
 from dinorl.training import bundle, resume
@@ -28,7 +28,6 @@ from dinorl.training.algorithms import (
 )
 from dinorl.training.callback import StageCallback, TrackerOutput
 from dinorl.training.film import film
-from dinorl.training.gate import MIN_EPISODES
 from dinorl.training.interrupt import Interruption
 from dinorl.training.locate import resolve
 
