@@ -320,14 +320,15 @@ def _check_together(cfg: Config) -> None:
             )
         if rollout < 2:
             raise ConfigError("ppo.n_steps=1: with sim.n_envs=1 a rollout has one sample; type ppo.n_steps=24")
-    # Clopper-Pearson's lower bound of n successes in n is 0.05^(1/n); with few episodes nothing is proven anyway
+    # dinorl.evaluation's clopper_pearson_lower(n, n) is 0.05^(1/n); with few episodes nothing is proven anyway
     asked, episodes = cfg.curriculum.min_success_lcb, cfg.eval.episodes
-    if asked and episodes >= MIN_EPISODES and 0.05 ** (1.0 / episodes) < asked:
+    shown = 0.05 ** (1.0 / episodes)
+    if asked is not None and shown < asked and episodes >= MIN_EPISODES:
         enough = math.ceil(math.log(0.05) / math.log(asked)) if asked < 1.0 else None
         raise ConfigError(
-            f"curriculum.min_success_lcb={asked}: {episodes} episodes that all succeed show "
-            f"{0.05 ** (1.0 / episodes):.3f}, so no policy could pass; it takes "
-            + (f"{enough}. Type eval.episodes={enough}" if enough else "a number below 1. Type 0.95")
+            f"curriculum.min_success_lcb={asked}: {episodes} episodes that all succeed show {shown:.3f}, "
+            "so no policy could pass; it takes "
+            + (f"{enough}. Type eval.episodes={enough}" if enough else "less. Type curriculum.min_success_lcb=0.9")
         )
     if len(cfg.species.gait_phase) != len(cfg.species.feet):
         raise ConfigError(

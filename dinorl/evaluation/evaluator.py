@@ -40,7 +40,7 @@ class Evaluator:
         going = np.ones(batch.n, dtype=bool)
         sums = {name: np.zeros(batch.n) for name in batch.task.active()}
         while going.any():
-            step = batch.step(policy(observation), autoreset=False, only=None if going.all() else np.flatnonzero(going))
+            step = batch.step(policy(observation), autoreset=False, only=np.flatnonzero(going))
             observation = step.observation
             recorder.add(batch.signals, step.reward, step.terminated & ~step.success, step.success, going)
             ids = step.episodes.ids
