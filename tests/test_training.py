@@ -120,6 +120,15 @@ def test_the_best_bundle_meets_the_gate_if_any_does(tmp_path: Path, monkeypatch:
     assert bundle.load_meta(result.bundle)["evaluation"]["return_mean"] == 500.0
 
 
+@pytest.mark.parametrize(("start", "expected"), [(0, [256, 512, 768, 1024]), (700, [768, 1024]), (5000, [1024])])
+def test_evaluations_begin_at_eval_start(start: int, expected: list[int], tmp_path: Path) -> None:
+    """The one at the end is always there."""
+    never = "curriculum.min_avg_reward=1e6"
+    run_stage(small("stage=balance", never, "eval.every=256", f"eval.start={start}"), tmp_path, NullTracker())
+    with (tmp_path / "eval.csv").open() as file:
+        assert [int(row["timesteps"]) for row in csv.DictReader(file) if row["policy"] == "policy"] == expected
+
+
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None:
     cfg = small(f"algo={algo}", "stage=balance", "sim.threads=1")

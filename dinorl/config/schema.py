@@ -201,6 +201,7 @@ class EvalConfig:
     episodes: int
     seed: int
     every: int
+    start: int
     keep: int
     video_seconds: float
 

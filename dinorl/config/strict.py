@@ -96,6 +96,7 @@ RANGES: dict[str, tuple[Range, object]] = {
     "eval.episodes": (_COUNT, 32),
     "eval.seed": (_NON_NEGATIVE, 1000000),
     "eval.every": (_ONE_OR_MORE, 250000),
+    "eval.start": (_NON_NEGATIVE, 0),
     "eval.keep": (_COUNT, 2),
     "eval.video_seconds": (Range(0, 3600), 6),
     "tracking.log_every": (_POSITIVE, 1),

@@ -84,7 +84,7 @@ class StageCallback(BaseCallback):
         self.null: dict[str, dict[str, float]] = {}
         self.passed = False
         self._best_rank = (False, -np.inf)
-        self._next_evaluation = cfg.eval.every
+        self._next_evaluation = max(cfg.eval.start, cfg.eval.every)
         self._evaluated_at = self._reported_at = -1  # environment steps
         self._entropy = entropy_schedule(cfg)
         self._begun, self._interruption = begun, interruption
