@@ -84,7 +84,7 @@ class StageCallback(BaseCallback):
         self.null: dict[str, dict[str, float]] = {}
         self.passed = False
         self._best_rank = (False, -np.inf)
-        self._next_evaluation = max(cfg.eval.start, cfg.eval.every)
+        self._next_evaluation = cfg.eval.every
         self._evaluated_at = self._reported_at = -1  # environment steps
         self._entropy = entropy_schedule(cfg)
         self._begun, self._interruption = begun, interruption
@@ -225,7 +225,10 @@ class StageCallback(BaseCallback):
         if self.num_timesteps >= self._next_evaluation:
             while self._next_evaluation <= self.num_timesteps:
                 self._next_evaluation += self.cfg.eval.every
-            self._evaluate()
+            if self.num_timesteps >= self.cfg.eval.start:
+                self._evaluate()
+            else:
+                self._keep({})  # what a killed stage goes on from
 
     def _evaluate(self) -> None:
         if not self.null:
