@@ -129,7 +129,7 @@ REFUSED = {
     "stage=locomotion curriculum.bearing_scale=1.3": "",
     "stage=balance curriculum.bearing_scale=1.3": "curriculum.bearing_scale: means nothing here, first targets are",
     "stage=locomotion curriculum.bearing_scale_start=0.5 curriculum.bearing_ramp_timesteps=9000": "",
-    "stage=locomotion curriculum.bearing_scale_start=0.5": "means nothing here, the ramp takes no time",
+    "stage=locomotion curriculum.bearing_scale_start=0.5 curriculum.bearing_ramp_timesteps=0": "the ramp takes no time",
     "curriculum.episode_scale_start=0.1 curriculum.episode_ramp_timesteps=9000": "",
     "curriculum.episode_ramp_timesteps=9000": "means nothing here, there is no scale to begin with",
     "stage=locomotion env.short_swing_penalty_weight=9": "",

@@ -76,7 +76,9 @@ def test_first_targets_move_to_the_side_while_it_trains(tmp_path: Path, monkeypa
     cfg = small("stage=locomotion", "curriculum.bearing_scale=1.2", "curriculum.bearing_scale_start=0.2",
                 "curriculum.bearing_ramp_timesteps=64")  # fmt: skip
     assert [bearing_scale(cfg, t) for t in (0, 32, 64, 5000)] == pytest.approx([0.2, 0.7, 1.2, 1.2])
-    assert bearing_scale(small("stage=locomotion", "curriculum.bearing_scale=1.2"), 0) == 1.2
+    at_once = small("stage=locomotion", "curriculum.bearing_scale=1.2", "curriculum.bearing_scale_start=null",
+                    "curriculum.bearing_ramp_timesteps=0")  # fmt: skip
+    assert bearing_scale(at_once, 0) == 1.2
     scales = []
     begin = BatchEnv._begin
 
