@@ -22,11 +22,11 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from dinorl import job
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
     from dinorl.config.explain import check_options, explain
-    from dinorl.plan import one_stage
-    from dinorl.sweep import JobsFailed, planning_keys
+    from dinorl.config.overrides import one_stage
+    from dinorl.sweep import job
+    from dinorl.sweep.run import JobsFailed, planning_keys
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     typed = get_args_parser().parse_known_args()[0]

@@ -18,7 +18,7 @@ SPECIES = ("velociraptor", "trex", "brachiosaurus")
 def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a T. rex's third stage, trained for a moment; read only."""
     from dinorl.config import compose
-    from dinorl.tracking import NullTracker
+    from dinorl.tracking.tracker import NullTracker
     from dinorl.training.stage import run_stage
 
     folder = tmp_path_factory.mktemp("stage_run")

@@ -11,13 +11,13 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-import dinorl.bench as bench
-from dinorl._bench.environment import Limit, record
-from dinorl._bench.plain_env import PlainEnv
-from dinorl._bench.training import TrainingContender, training_contenders
+import dinorl.benchmarks.report as bench
+from dinorl.benchmarks.environment import Limit, record
+from dinorl.benchmarks.plain_env import PlainEnv
+from dinorl.benchmarks.training import TrainingContender, training_contenders
 from dinorl.config import Config, compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tasks.terms import EVENT_TERMS, TERMS
+from dinorl.tasks.rewards import EVENT_TERMS, TERMS
 
 SPECIES = ["brachiosaurus", "trex", "velociraptor"]
 
@@ -61,7 +61,7 @@ class Pair:
 
 @pytest.mark.parametrize("stage", ["balance", "locomotion", "behavior"])
 @pytest.mark.parametrize("species", SPECIES)
-def test_plain_environment_and_batch_agree_on_every_term_along_the_same_actions(species: str, stage: str) -> None:
+def test_plain_env_matches_batch(species: str, stage: str) -> None:
     pair = Pair(everything_paid(species, stage, max_episode_steps=60))
     rng = np.random.default_rng(0)
     action, ended = np.zeros(pair.plain.action_space.shape), 0
@@ -73,7 +73,7 @@ def test_plain_environment_and_batch_agree_on_every_term_along_the_same_actions(
     assert ended >= 3
 
 
-def test_plain_environment_and_batch_agree_when_the_target_moves_on() -> None:
+def test_plain_env_matches_after_retarget() -> None:
     pair = Pair(everything_paid("trex", "locomotion", prey_distance_range=[1.0, 1.4], prey_lateral_range=[0.0, 0.0]))
     before = pair.batch.sim.target[0].copy()
     pair.step(np.zeros(pair.plain.action_space.shape))
@@ -81,7 +81,7 @@ def test_plain_environment_and_batch_agree_when_the_target_moves_on() -> None:
     pair.step(np.zeros(pair.plain.action_space.shape))
 
 
-def test_plain_environment_pushes_as_often_as_configured() -> None:
+def test_plain_env_push_interval() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_interval=0.02", "env.push_speed=2.0"])
     env = PlainEnv(cfg)
     env.reset(seed=0)
@@ -89,14 +89,14 @@ def test_plain_environment_pushes_as_often_as_configured() -> None:
     assert np.hypot(*env.data.qvel[:2]) > 1.0  # a push at every control step of 0.02 s
 
 
-def test_plain_environment_resets_alike_from_the_same_seed() -> None:
+def test_plain_env_reset_is_seeded() -> None:
     env = PlainEnv(compose(["species=velociraptor", "stage=balance"]))
     first = env.reset(seed=3)[0]
     assert np.array_equal(env.reset(seed=3)[0], first)
     assert not np.array_equal(env.reset()[0], first)
 
 
-def test_limit_counts_control_steps_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_counts_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = compose(["species=trex", "stage=balance", "sim.threads=2"])
     limit = Limit(cfg)
     simulated: list[tuple[int, float]] = []  # whose, s
@@ -113,7 +113,7 @@ def test_limit_counts_control_steps_of_all_threads(monkeypatch: pytest.MonkeyPat
     assert limit.steps == pytest.approx(sum(time for _, time in simulated) / (cfg.sim.timestep * cfg.sim.frame_skip))
 
 
-def test_limit_steps_the_physics_that_the_batch_steps() -> None:
+def test_limit_replays_batch_physics() -> None:
     cfg = compose(["species=trex", "stage=locomotion"])
     motion = record(cfg, steps=200, n=2)[0]
     batch = BatchEnv(cfg, 2)
@@ -132,7 +132,7 @@ def test_limit_steps_the_physics_that_the_batch_steps() -> None:
     assert np.array_equal(data.qpos, batch.sim.qpos[0]) or np.array_equal(data.qpos, batch.sim.qpos[1])
 
 
-def test_reference_is_the_setting_that_others_train_with() -> None:
+def test_reference_uses_common_settings() -> None:
     sac = compose(["species=trex", "stage=balance", "algo=sac", "sim.n_envs=2", "sac.buffer_size=1000"])
     cfg = compose(["species=trex", "stage=balance", "sim.n_envs=2", "ppo.batch_size=48"])
     contenders = training_contenders(cfg, sac)
@@ -162,7 +162,7 @@ class FakeContender:
         self.log.append(f"close {self.name}")
 
 
-def test_contenders_take_turns_and_the_median_counts() -> None:
+def test_contenders_alternate_and_report_median() -> None:
     log: list[str] = []
     rates = bench.median_rates(
         {"a": FakeContender("a", [1.0, 9.0, 2.0], log), "b": FakeContender("b", [5.0, 5.0, 5.0], log)}, 3, 0.0
@@ -171,7 +171,7 @@ def test_contenders_take_turns_and_the_median_counts() -> None:
     assert log == ["a", "b"] * 3 + ["close a", "close b"]
 
 
-def test_report_has_the_promised_keys(tmp_path, monkeypatch, capsys) -> None:
+def test_report_has_expected_keys(tmp_path, monkeypatch, capsys) -> None:
     def rates(*names: str):
         return lambda *_: {name: FakeContender(name, [100.0 + i] * 5, []) for i, name in enumerate(names)}
 
@@ -192,7 +192,7 @@ def test_report_has_the_promised_keys(tmp_path, monkeypatch, capsys) -> None:
     assert "SubprocVecEnv" in capsys.readouterr().out
 
 
-def test_unknown_species_is_one_message(capsys) -> None:
+def test_unknown_species_single_message(capsys) -> None:
     assert bench.main(["--species", "dodo"]) != 0
     error = capsys.readouterr().err
     assert "dodo" in error and "trex" in error and "Traceback" not in error

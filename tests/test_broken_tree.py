@@ -41,7 +41,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_file_is_named_with_its_line(what: str, tmp_path: Path) -> None:
+def test_broken_file_reports_line(what: str, tmp_path: Path) -> None:
     name, breaks, said = BROKEN[what]
     for folder in ("conf", "dinorl", "hydra_plugins"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("zoo", "local"))

@@ -36,7 +36,7 @@ FIRST = next(iter(BAD))  # typed as people do it; the others in this process, wh
 
 
 @pytest.mark.parametrize("typed", BAD)
-def test_a_wrong_command_is_refused_with_a_message_and_leaves_nothing(typed: str, tmp_path: Path) -> None:
+def test_invalid_command_leaves_no_files(typed: str, tmp_path: Path) -> None:
     run = dinorl if typed == FIRST else dinorl_here
     done = run(tmp_path, *typed.split())
     assert done.returncode == 2, done.stdout + done.stderr
@@ -46,7 +46,7 @@ def test_a_wrong_command_is_refused_with_a_message_and_leaves_nothing(typed: str
     assert done.stdout == "" and list(tmp_path.iterdir()) == []
 
 
-def test_the_config_of_one_stage_is_shown_with_its_own_keys(tmp_path: Path) -> None:
+def test_stage_config_shows_own_overrides(tmp_path: Path) -> None:
     shown = dinorl(
         tmp_path, "--cfg", "job", "species=velociraptor", "stage=locomotion", "2.ppo.gamma=0.9", "ppo.gamma=0.8",
         "3.ppo.gamma=0.7",
@@ -57,12 +57,12 @@ def test_the_config_of_one_stage_is_shown_with_its_own_keys(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_is_hydras_and_names_the_groups(tmp_path: Path) -> None:
+def test_help_lists_config_groups(tmp_path: Path) -> None:
     shown = dinorl(tmp_path, "--help")
     assert shown.returncode == 0 and "species: brachiosaurus, trex, velociraptor" in shown.stdout
 
 
-def test_plan_only_leaves_nothing(tmp_path: Path) -> None:
+def test_plan_only_writes_nothing(tmp_path: Path) -> None:
     done = dinorl(tmp_path, "species=trex,velociraptor", "algo=ppo,sac", "seed=0,1,2", "plan_only=true")
     assert done.returncode == 0 and "12 lineages, 36 stages: 36 to train" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, compose, conf_dir, flatten
-from dinorl.convert import main
+from dinorl.config.convert import main
 
 TABLES = Path(__file__).parent / "data" / "stage_tables"
 FILES = sorted(TABLES.glob("*/*.toml"))
@@ -26,12 +26,12 @@ def stage_of(path: Path) -> str:
     return STAGES[int(path.name[5]) - 1]
 
 
-def test_there_are_nine_tables() -> None:
+def test_fixture_has_nine_tables() -> None:
     assert len(FILES) == 9
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_recipe_toml_has_the_tables_values(path: Path) -> None:
+def test_toml_recipe_matches_tables(path: Path) -> None:
     tables = tomllib.loads(path.read_text())
     species, stage = path.parent.name, stage_of(path)
     recipe = OmegaConf.to_container(OmegaConf.load(conf_dir() / "recipe" / "toml" / species / f"{stage}.yaml"))
@@ -46,13 +46,13 @@ def test_recipe_toml_has_the_tables_values(path: Path) -> None:
     assert cfg.sim.n_envs == 4
 
 
-def test_converting_again_gives_the_committed_recipe(tmp_path: Path) -> None:
+def test_conversion_reproduces_committed_recipe(tmp_path: Path) -> None:
     assert main([str(TABLES), "--out", str(tmp_path)]) == 0
     for path in sorted((conf_dir() / "recipe" / "toml").glob("*/*.yaml")):
         assert (tmp_path / "toml" / path.parent.name / path.name).read_text() == path.read_text()
 
 
-def test_what_is_not_taken_is_listed_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_keys_listed_with_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trex").mkdir()
     (tmp_path / "trex" / "stage1_balance.toml").write_text(
         '[stage]\nname = "strut"\n[env]\nalive_bonus = 2\nstrike_bonus = 1.0\n'
@@ -77,7 +77,9 @@ def test_what_is_not_taken_is_listed_with_its_reason(tmp_path: Path, capsys: pyt
     ({"trex/walk.toml": ""}, "expected a name such as stage1_balance.toml"),
     ({"dodo/stage1.toml": ""}, "species=dodo: there is no such species; expected one of brachiosaurus"),
 ])  # fmt: skip
-def test_bad_folders_are_refused(files: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_table_folder_refused(
+    files: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

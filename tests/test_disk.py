@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from commands import dinorl_here
 
-from dinorl.training import bundle
-from dinorl.training.locate import numbered
+from dinorl.bundle import bundle
+from dinorl.bundle.locate import numbered
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk_costs_nothing_that_was_written(disk: Path, tmp_path: Path) -> None:
+def test_full_disk_keeps_written_bundles(disk: Path, tmp_path: Path) -> None:
     def dinorl() -> subprocess.CompletedProcess[str]:
         return dinorl_here(
             disk, "species=trex", "stage=balance", "experiment=debug", "sweep.name=s", "curriculum.timesteps=4096",

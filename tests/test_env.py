@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.registration import environment_ids
-from dinorl.envs.vec_env import DinoVecEnv
+from dinorl.learners.vec_env import DinoVecEnv
 
 IDS = sorted(environment_ids())
 
@@ -29,7 +29,7 @@ def actions(n: int, size: int, steps: int, scale: float = 0.5) -> np.ndarray:
     return np.random.default_rng(0).uniform(-scale, scale, (steps, n, size))
 
 
-def test_the_nine_ids_are_registered() -> None:
+def test_environment_ids_registered() -> None:
     assert {
         f"dinorl/{animal}-{stage}-v0"
         for animal, third in (("TRex", "Bite"), ("Velociraptor", "Strike"), ("Brachiosaurus", "FoodReach"))
@@ -38,7 +38,7 @@ def test_the_nine_ids_are_registered() -> None:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_gymnasium_and_sb3_find_nothing_to_complain_about(name: str) -> None:
+def test_env_checkers_pass(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*(minimum|maximum) value is -?infinity.*")
@@ -49,7 +49,7 @@ def test_gymnasium_and_sb3_find_nothing_to_complain_about(name: str) -> None:
 
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
-def test_a_picture_shows_the_animal(species: str) -> None:
+def test_render_shows_animal(species: str) -> None:
     env = gym.make(
         next(i for i, (s, stage) in environment_ids().items() if (s, stage) == (species, "balance")),
         render_mode="rgb_array",
@@ -62,7 +62,7 @@ def test_a_picture_shows_the_animal(species: str) -> None:
     env.close()
 
 
-def test_an_episode_is_the_same_whatever_the_batch_and_the_threads() -> None:
+def test_rollout_invariant_to_batch_threads() -> None:
     cfg = compose(["species=trex", "stage=balance"])
     runs = []
     for n, threads in ((1, 1), (5, 2), (64, 2)):
@@ -78,7 +78,7 @@ def test_an_episode_is_the_same_whatever_the_batch_and_the_threads() -> None:
         np.testing.assert_array_equal(rewards, runs[0][2])
 
 
-def test_animals_of_a_batch_are_the_seeds_that_follow() -> None:
+def test_batch_seeds_are_consecutive() -> None:
     cfg = compose(["species=velociraptor", "stage=locomotion"])
     batch, single = BatchEnv(cfg, 4), BatchEnv(cfg, 1)
     batch.seed(10)
@@ -86,7 +86,7 @@ def test_animals_of_a_batch_are_the_seeds_that_follow() -> None:
     np.testing.assert_array_equal(batch.reset()[2], single.reset()[0])
 
 
-def test_a_second_episode_differs_from_the_first_and_can_be_had_again() -> None:
+def test_reset_sequence_varies_and_repeats() -> None:
     env = gym.make("dinorl/TRex-Balance-v0")
     first, _ = env.reset(seed=3)
     second, _ = env.reset()
@@ -96,7 +96,7 @@ def test_a_second_episode_differs_from_the_first_and_can_be_had_again() -> None:
     np.testing.assert_array_equal(second, env.reset()[0])
 
 
-def test_nothing_of_the_world_is_seen() -> None:
+def test_observation_world_frame_invariant() -> None:
     """The same animal, moved and turned in the world, sees the same.
 
     Turned by a right angle: MuJoCo's friction pyramids have their sides along the world's axes.
@@ -117,7 +117,7 @@ def test_nothing_of_the_world_is_seen() -> None:
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
 
 
-def test_time_limit_is_a_truncation_and_a_fall_is_not() -> None:
+def test_timeout_truncates_fall_terminates() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.max_episode_steps=30", "env.push_speed=0.0"])
     env = DinoVecEnv(cfg, n=2)
     env.seed(1)
@@ -138,7 +138,7 @@ def test_time_limit_is_a_truncation_and_a_fall_is_not() -> None:
     assert "fall_penalty" in infos[0]["reward_terms"] and infos[0]["reward_terms"]["fall_penalty"] < 0
 
 
-def test_an_animal_that_diverges_is_reset_alone_and_the_others_never_notice() -> None:
+def test_divergence_resets_one_animal() -> None:
     cfg = compose(["species=trex", "stage=balance"])
     broken, whole = (BatchEnv(cfg, 4) for _ in range(2))
     plan = actions(4, broken.action_space.shape[0], 30, 0.2)
@@ -157,7 +157,7 @@ def test_an_animal_that_diverges_is_reset_alone_and_the_others_never_notice() ->
     assert broken.diverged == 1 and whole.diverged == 0
 
 
-def test_a_step_of_some_animals_is_the_same_to_them_and_nothing_to_the_others() -> None:
+def test_partial_step_is_isolated() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0"])
     some, whole = (BatchEnv(cfg, 4) for _ in range(2))
     going, resting = np.array([0, 3]), np.array([1, 2])
@@ -174,7 +174,7 @@ def test_a_step_of_some_animals_is_the_same_to_them_and_nothing_to_the_others() 
     assert (some.sim.qpos[going] != pose[going]).any(axis=1).all()
 
 
-def test_first_episodes_are_staggered_in_training_alone() -> None:
+def test_stagger_only_in_training() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0", "env.max_episode_steps=40"])
     lengths = []
     for stagger in (True, False):
@@ -187,7 +187,7 @@ def test_first_episodes_are_staggered_in_training_alone() -> None:
     assert len(set(lengths[0])) > 10 and set(lengths[1]) == {40}
 
 
-def test_the_vector_env_gives_final_observations_the_way_gymnasium_does() -> None:
+def test_vector_env_final_observations() -> None:
     envs = gym.make_vec("dinorl/TRex-Balance-v0", num_envs=3)
     observation, _ = envs.reset(seed=0)
     assert observation.shape == envs.observation_space.shape
@@ -204,7 +204,7 @@ def test_the_vector_env_gives_final_observations_the_way_gymnasium_does() -> Non
     assert info["_episode"].tolist() == [False, False, True]
 
 
-def test_vecnormalize_and_the_usual_sb3_calls_work() -> None:
+def test_sb3_wrappers_work() -> None:
     env = VecNormalize(DinoVecEnv(compose(["species=trex", "stage=balance"]), n=4))
     observation = env.reset()
     assert observation.shape == (4, *env.observation_space.shape)
@@ -212,7 +212,7 @@ def test_vecnormalize_and_the_usual_sb3_calls_work() -> None:
     assert env.env_is_wrapped(gym.Wrapper) == [False] * 4
 
 
-def test_action_zero_is_home_and_plus_minus_one_are_the_limits() -> None:
+def test_action_maps_home_and_limits() -> None:
     for species in ("velociraptor", "trex", "brachiosaurus"):
         env = BatchEnv(compose([f"species={species}", "stage=balance"]), 3)
         env.reset()
@@ -227,7 +227,7 @@ def test_action_zero_is_home_and_plus_minus_one_are_the_limits() -> None:
 
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
-def test_models_keep_the_contract(species: str) -> None:
+def test_model_stands_at_nominal_mass(species: str) -> None:
     env = BatchEnv(compose([f"species={species}", "stage=balance", "env.push_speed=0.0"]), 8)
     model = env.animal.model
     assert model.opt.jacobian == mujoco.mjtJacobian.mjJAC_DENSE  # mujoco 4.0.0 mis-solves sparse ones (#3767)
@@ -243,7 +243,7 @@ def test_models_keep_the_contract(species: str) -> None:
     assert np.degrees(np.abs(env.signals.pitch).max()) < 6.0
 
 
-def test_without_an_opengl_library_everything_works_but_pictures(tmp_path: Path) -> None:
+def test_missing_egl_only_disables_rendering(tmp_path: Path) -> None:
     script = (
         "import ctypes, os\n"
         "load = ctypes.CDLL.__init__\n"

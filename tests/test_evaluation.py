@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from dinorl.bundle import bundle
+from dinorl.bundle.film import film, subtitled
+from dinorl.bundle.locate import resolve
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv, Step
-from dinorl.evaluate import evaluate, main
 from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.evaluation.metrics import Recorder, clopper_pearson_lower
+from dinorl.reports.evaluation import evaluate, main
 from dinorl.tasks.signals import Signals, rows
-from dinorl.training import bundle
-from dinorl.training.film import film, subtitled
-from dinorl.training.locate import resolve
 
 DT = 0.02
 
@@ -56,7 +56,7 @@ def record(
     return recorder.metrics()
 
 
-def test_a_walk_of_known_strides(one: Signals) -> None:
+def test_walk_metrics_known_values(one: Signals) -> None:
     # a stride of 40 control steps (0.8 s): each foot down for 24 of them
     course = [((k % 40) < 24, ((k + 20) % 40) < 24) for k in range(400)]
     metrics = record(one, course)
@@ -72,13 +72,13 @@ def test_a_walk_of_known_strides(one: Signals) -> None:
     assert metrics["cost_of_transport"] == pytest.approx(8000.0 / (85.0 * 9.81 * 16.0))
 
 
-def test_a_run_past_the_target_is_fast_ahead_but_not_towards_it(one: Signals) -> None:
+def test_overshoot_has_negative_approach_speed(one: Signals) -> None:
     metrics = record(one, [(True, True)] * 50, speed=4.0, approach=-1.5)
     assert metrics["forward_speed_mean_mps"] == pytest.approx(4.0)
     assert metrics["approach_speed_mean_mps"] == pytest.approx(-1.5)
 
 
-def test_a_target_that_moves_on_is_no_speed_away_from_it() -> None:
+def test_approach_speed_ignores_target_respawn() -> None:
     env = BatchEnv(compose(["species=trex", "stage=locomotion"]), 1)
     env.reset()
     env.sim.target[0, :2] = env.sim.qpos[0, :2]  # it is there
@@ -90,17 +90,17 @@ def test_a_target_that_moves_on_is_no_speed_away_from_it() -> None:
     assert abs(env.signals.approach_speed[0]) < 1.0
 
 
-def test_a_hop_does_not_alternate_and_flies(one: Signals) -> None:
+def test_hop_flight_without_alternation(one: Signals) -> None:
     metrics = record(one, [((k % 20) < 10, (k % 20) < 10) for k in range(400)])
     assert metrics["gait.alternation"] == 0.0 and metrics["gait.flight_fraction"] == pytest.approx(0.5)
 
 
-def test_a_hop_with_one_foot_a_little_before_the_other_does_not_alternate(one: Signals) -> None:
+def test_staggered_hop_not_alternating(one: Signals) -> None:
     metrics = record(one, [((k % 20) < 10, (k - 1) % 20 < 10) for k in range(400)])
     assert metrics["gait.alternation"] == 0.0 and metrics["gait.phase_stability"] == pytest.approx(1.0)
 
 
-def test_a_statue_has_no_gait(one: Signals) -> None:
+def test_standing_has_no_gait(one: Signals) -> None:
     metrics = record(one, [(True, True)] * 100, speed=0.0)
     assert metrics["gait.alternation"] == 0.0 and metrics["gait.stride_hz"] == 0.0
     assert np.isnan(metrics["cost_of_transport"])
@@ -132,7 +132,7 @@ def named(contact: np.ndarray, pairs: gait.Pairs) -> str:
         ([0.4, 0.6, 0.0, 0.2], "gallop"),
     ],
 )
-def test_gaits_of_quadrupeds_are_named_from_their_phases(phases: list[float], expected: str) -> None:
+def test_quadruped_gaits_named_by_phase(phases: list[float], expected: str) -> None:
     contact = footfall(phases)
     assert named(contact, QUADRUPED) == expected
     found = gait.footfalls(gait.touchdowns(contact), QUADRUPED)
@@ -144,17 +144,17 @@ def test_gaits_of_quadrupeds_are_named_from_their_phases(phases: list[float], ex
     "phases, down, expected",
     [([0.0, 0.5], 24, "walk"), ([0.0, 0.5], 14, "run"), ([0.0, 0.0], 20, "hop"), ([0.0, 0.25], 14, "skip")],
 )
-def test_gaits_of_bipeds_are_named_from_phase_and_duty_factor(phases: list[float], down: int, expected: str) -> None:
+def test_biped_gaits_phase_duty_factor(phases: list[float], down: int, expected: str) -> None:
     assert named(footfall(phases, down=down), ((0, 1),)) == expected
 
 
-def test_feet_without_a_common_rhythm_have_no_gait() -> None:
+def test_irregular_contacts_have_no_gait() -> None:
     contact = np.random.default_rng(0).random((2000, 4, 2)) < 0.5
     assert named(contact, ((0, 1),)) == "irregular"
     assert named(np.ones((500, 1, 2), bool), ((0, 1),)) == "stands"
 
 
-def test_a_touch_sensor_that_flickers_within_a_stance_is_one_touchdown() -> None:
+def test_touchdown_debounces_flicker() -> None:
     contact = footfall([0.0, 0.5])
     flicker = contact.copy()
     flicker[4::40, 0, 0] = False  # in the middle of the left foot's stances
@@ -162,7 +162,7 @@ def test_a_touch_sensor_that_flickers_within_a_stance_is_one_touchdown() -> None
     np.testing.assert_array_equal(gait.debounced(flicker), contact)
 
 
-def test_alternation_counts_turns_and_a_hop_is_none() -> None:
+def test_alternation_counts_turns_only() -> None:
     order = {"turns": "lrlrlr", "limps": "llrllrll", "hops": "bbbb"}
     share = {}
     for name, feet in order.items():
@@ -173,18 +173,18 @@ def test_alternation_counts_turns_and_a_hop_is_none() -> None:
     assert share == {"turns": 1.0, "limps": pytest.approx(1 / 2), "hops": 0.0}
 
 
-def test_phases_around_zero_average_to_zero_not_to_a_half() -> None:
+def test_circular_mean_wraps_at_zero() -> None:
     mean, stability = gait.circular_mean(np.array([0.98, 0.02, 0.99, 0.01]))
     assert min(mean, 1.0 - mean) < 1e-9 and stability > 0.98
     assert gait.circular_mean(np.array([0.0, 0.5]))[1] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("k, n, expected", [(0, 32, 0.0), (32, 32, 0.05 ** (1 / 32)), (200, 200, 0.05 ** (1 / 200))])
-def test_the_interval_is_clopper_pearsons(k: int, n: int, expected: float) -> None:
+def test_success_bound_is_clopper_pearson(k: int, n: int, expected: float) -> None:
     assert clopper_pearson_lower(k, n) == pytest.approx(expected)
 
 
-def test_an_evaluation_can_be_had_again_and_counts_first_episodes_alone() -> None:
+def test_evaluation_reproducible_first_episodes_only() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.max_episode_steps=80"])
     evaluator = Evaluator(cfg, episodes=8)
     size = evaluator.batch.action_space.shape[0]
@@ -196,7 +196,7 @@ def test_an_evaluation_can_be_had_again_and_counts_first_episodes_alone() -> Non
     assert shares == pytest.approx(first["return_mean"], rel=1e-6)
 
 
-def test_no_step_is_spent_on_an_animal_whose_episode_is_over_and_none_is_missed(
+def test_evaluator_skips_finished_episodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluator = Evaluator(compose(["species=trex", "stage=behavior", "env.max_episode_steps=80"]), episodes=8)
@@ -214,16 +214,14 @@ def test_no_step_is_spent_on_an_animal_whose_episode_is_over_and_none_is_missed(
     np.testing.assert_equal(evaluator.run(policy), sparing)
 
 
-def test_null_policies_are_played_on_the_same_seeds() -> None:
+def test_null_policies_share_seeds() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0", "env.max_episode_steps=60"])
     nulls = Evaluator(cfg, episodes=8).null_policies()
     assert nulls["zero"]["length_mean"] == 60 and nulls["zero"]["fall_rate"] == 0.0
     assert nulls["random"]["return_mean"] < nulls["zero"]["return_mean"]
 
 
-def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
-    stage_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_report_has_null_policies(stage_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(stage_run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
     report = json.loads((tmp_path / "new" / "e.json").read_text())
     assert (report["episodes"], report["seed"], report["species"], report["stage"]) == (4, 7, "trex", "behavior")
@@ -250,7 +248,7 @@ def test_evaluate_reports_policy_and_nulls_for_people_and_machines(
     assert "4 episodes, seeds 7…10" in shown and "doing nothing" in shown and "strides per second" in shown
 
 
-def test_evaluate_under_other_conditions(stage_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_accepts_env_overrides(stage_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = resolve(stage_run)
     assert evaluate(source, 2, 0, ["env.max_episode_steps=10"])["length_mean"] == 10
     for override, said in (
@@ -262,7 +260,7 @@ def test_evaluate_under_other_conditions(stage_run: Path, capsys: pytest.Capture
         assert said in capsys.readouterr().err
 
 
-def test_a_bundle_from_before_a_key_existed_still_loads(stage_run: Path, tmp_path: Path) -> None:
+def test_old_bundle_config_loads(stage_run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(resolve(stage_run), old)
     config = OmegaConf.load(old / bundle.CONFIG)
@@ -272,16 +270,14 @@ def test_a_bundle_from_before_a_key_existed_still_loads(stage_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize("ending, pictures", [(".gif", 12), (".mp4", 25)])
-def test_a_film_runs_at_real_speed_and_says_who_is_seen(
-    stage_run: Path, tmp_path: Path, ending: str, pictures: int
-) -> None:
+def test_film_plays_in_real_time(stage_run: Path, tmp_path: Path, ending: str, pictures: int) -> None:
     path = film(resolve(stage_run), tmp_path / f"film{ending}", seconds=1.0)
     frames = sum(1 for _ in imageio.get_reader(path))
     assert frames == pytest.approx(pictures, abs=1)
     assert path.stat().st_size < 1_000_000
 
 
-def test_the_writing_on_a_film_changes_its_lower_edge_alone() -> None:
+def test_film_caption_lower_edge_only() -> None:
     blank = np.full((240, 320, 3), 90, np.uint8)
     written = subtitled(blank, "T. rex", "", "4.2 m/s")
     changed = np.argwhere((written != blank).any(axis=2))

@@ -9,7 +9,7 @@ import pytest
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tracking import NullTracker
+from dinorl.tracking.tracker import NullTracker
 from dinorl.training import faults
 from dinorl.training.stage import run_stage
 
@@ -32,7 +32,7 @@ def break_down(monkeypatch: pytest.MonkeyPatch, animal: int, every: int) -> None
     monkeypatch.setattr(BatchEnv, "step", step)
 
 
-def test_what_led_to_a_breakdown_is_kept_and_shown_again(
+def test_fault_recorded_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_down(monkeypatch, animal=5, every=60)
@@ -50,17 +50,15 @@ def test_what_led_to_a_breakdown_is_kept_and_shown_again(
     assert joint in said and "BROKEN" in said
 
 
-def test_a_stage_in_which_too_many_break_down_stops_and_says_what_to_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_excess_faults_stop_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_down(monkeypatch, animal=5, every=1)
-    monkeypatch.setattr("dinorl.training.callback.REPORT_EVERY", 0.0)
+    monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     with pytest.raises(faults.TooManyFaults, match=r"sim\.timestep=0\.002 sim\.frame_skip=10"):
         run_stage(compose(list(SMALL)), tmp_path, NullTracker())  # type: ignore[arg-type]
     assert len(list((tmp_path / "faults").iterdir())) <= faults.KEPT
 
 
-def test_files_that_are_no_faults_are_refused(tmp_path: Path) -> None:
+def test_invalid_fault_file_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, state=np.zeros(3))
     for path in (other, tmp_path / "missing.npz"):

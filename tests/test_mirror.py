@@ -10,9 +10,9 @@ import pytest
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.mirror import mirror_of
-from dinorl.envs.vec_env import DinoVecEnv, MirrorVecEnv
+from dinorl.learners.algorithms import deterministic, make_model, wrapped
+from dinorl.learners.vec_env import DinoVecEnv, MirrorVecEnv
 from dinorl.sim.model import Animal
-from dinorl.training.algorithms import deterministic, make_model, wrapped
 from tests.conftest import SPECIES
 
 EVERYONE = np.ones(1, dtype=bool)
@@ -36,7 +36,7 @@ def reflect(env: BatchEnv, other: BatchEnv) -> None:
 
 
 @pytest.mark.parametrize("species", SPECIES)
-def test_an_animal_in_the_mirror_moves_as_its_mirror_image(species: str) -> None:
+def test_mirrored_dynamics_match(species: str) -> None:
     """Also a check on the models: their left and right sides have the same masses, gains and contacts."""
     cfg = compose([f"species={species}", "stage=behavior", "sim.threads=1"])
     env, other = BatchEnv(cfg, 1), BatchEnv(cfg, 1)
@@ -57,7 +57,7 @@ def test_an_animal_in_the_mirror_moves_as_its_mirror_image(species: str) -> None
 
 
 @pytest.mark.parametrize("species", SPECIES)
-def test_looking_twice_into_the_mirror_shows_what_is(species: str) -> None:
+def test_mirror_is_involution(species: str) -> None:
     env = BatchEnv(compose([f"species={species}", "stage=locomotion"]), 4)
     mirror, everyone = mirror_of(env.animal), np.ones(4, dtype=bool)
     seen, action = env.reset(), np.random.default_rng(0).uniform(-1.0, 1.0, (4, env.action_space.shape[0]))
@@ -70,7 +70,7 @@ def test_looking_twice_into_the_mirror_shows_what_is(species: str) -> None:
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_a_policy_acts_on_both_sides_alike(algo: str) -> None:
+def test_policy_is_mirror_equivariant(algo: str) -> None:
     cfg = compose(["species=trex", "stage=locomotion", f"algo={algo}", "sim.n_envs=64", "ppo.batch_size=64"])
     raw = DinoVecEnv(cfg)
     env = wrapped(cfg, raw)
@@ -83,7 +83,7 @@ def test_a_policy_acts_on_both_sides_alike(algo: str) -> None:
     )
 
 
-def test_the_learner_sees_the_first_half_of_strides_alone_and_its_actions_are_taken_back() -> None:
+def test_mirror_env_folds_half_strides() -> None:
     cfg = compose(
         ["species=trex", "stage=locomotion", "sim.n_envs=16", "ppo.batch_size=64", "env.max_episode_steps=30"]
     )
@@ -108,7 +108,7 @@ def test_the_learner_sees_the_first_half_of_strides_alone_and_its_actions_are_ta
             )
 
 
-def test_an_animal_without_a_mirror_image_is_refused_by_name() -> None:
+def test_asymmetric_animal_refused_by_name() -> None:
     cfg = compose(["species=trex", "stage=balance"])
     limping = Animal(replace(cfg.species, gait_phase=[0.0, 0.3]), cfg.sim)
     with pytest.raises(ConfigError, match=r"gait_phase.*mirror=false"):

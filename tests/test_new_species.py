@@ -10,7 +10,7 @@ from commands import dinorl_here
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, conf_dir
-from dinorl.sim.model import SPECIES_DIR
+from dinorl.config.species import SPECIES_DIR
 
 
 def add_species(folder: Path) -> None:
@@ -36,7 +36,7 @@ def add_species(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("has_store")
-def test_an_animal_from_a_users_own_folder_goes_the_whole_way(tmp_path: Path) -> None:
+def test_custom_species_completes_curriculum(tmp_path: Path) -> None:
     add_species(tmp_path)
     done = dinorl_here(
         tmp_path, "--config-dir", "conf", "species=troodon", "experiment=debug", "sweep.name=first",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dinorl.config import compose
 from dinorl.config.explain import GROUPS, SCOPES
 from dinorl.config.strict import known_keys
-from dinorl.lock import locked
+from dinorl.files.lock import locked
 
 KEYS = sorted(known_keys())
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=8)
@@ -77,7 +77,7 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
 @example(["~species=0"])
 @example(["sweep.name=../../elsewhere"])
 @example(["+currriculum.max_fall_rate=int(1.5)", "~currriculum.max_fall_rate=int(1.5)"])
-def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
+def test_fuzzed_overrides_plan_or_error(typed: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         status, said = run(Path(folder), ["plan_only=true", *typed])
         assert list(Path(folder).iterdir()) == []
@@ -90,11 +90,11 @@ def test_whatever_is_typed_is_a_plan_or_a_message(typed: list[str]) -> None:
 
 
 @pytest.mark.parametrize("typed", ["species=trex", "species=trex,velociraptor seed=range(0,3) 2.ppo.gamma=0.9,0.95"])
-def test_what_is_typed_right_is_a_plan(typed: str, tmp_path: Path) -> None:
+def test_valid_overrides_make_plan(typed: str, tmp_path: Path) -> None:
     assert run(tmp_path, ["plan_only=true", *typed.split()]) == (0, "")
 
 
-def test_what_was_planned_leaves_no_keys_behind_for_who_composes_next(tmp_path: Path) -> None:
+def test_planning_leaks_no_config_keys(tmp_path: Path) -> None:
     assert run(tmp_path, ["plan_only=true", "2.ppo.gamma=0.9"]) == (0, "")
     assert compose(["species=trex", "stage=balance"]).stage.name == "balance"
     assert run(tmp_path, ["plan_only=true", "flying=1"])[0] == 2
@@ -158,7 +158,7 @@ TYPED = {
 
 
 @pytest.mark.parametrize("typed", TYPED)
-def test_what_people_type_wrong_is_refused(typed: str, tmp_path: Path) -> None:
+def test_mistyped_overrides_are_refused(typed: str, tmp_path: Path) -> None:
     status, said = run(tmp_path, typed.split())
     assert status == 2 and said.startswith("dinorl: ") and "Traceback" not in said
     for words in TYPED[typed]:
@@ -167,14 +167,14 @@ def test_what_people_type_wrong_is_refused(typed: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", REFUSED)
-def test_what_would_do_nothing_or_cannot_be_is_refused(typed: str, tmp_path: Path) -> None:
+def test_ineffective_or_impossible_overrides_refused(typed: str, tmp_path: Path) -> None:
     status, said = run(tmp_path, ["plan_only=true", *typed.split()])
     assert (status, said != "") == ((2, True) if REFUSED[typed] else (0, False))
     assert said.startswith("dinorl: " if REFUSED[typed] else "") and REFUSED[typed] in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweeps_folder_that_is_taken_or_spoilt_is_refused(tmp_path: Path) -> None:
+def test_unusable_sweep_folder_refused(tmp_path: Path) -> None:
     folder = tmp_path / "outputs" / "s"
     folder.mkdir(parents=True)
     with locked(folder):  # as another command does
@@ -188,7 +188,7 @@ def test_a_sweeps_folder_that_is_taken_or_spoilt_is_refused(tmp_path: Path) -> N
     assert [path.name for path in folder.iterdir()] == ["plan.json"]
 
 
-def test_a_spoilt_store_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_corrupt_store_refused_early(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "mlflow.db").write_text("no database at all, but text that is long enough to be one" * 20)
     status, said = run(tmp_path, ["sweep.name=s"])

@@ -57,7 +57,7 @@ def python(site: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_wheel_has_everything_that_the_checkout_has(wheel: Path) -> None:
+def test_wheel_is_complete(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     conf = {f"dinorl/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml") if "local" not in path.parts}
     code = {
@@ -72,7 +72,7 @@ def test_wheel_has_everything_that_the_checkout_has(wheel: Path) -> None:
     assert not {name for name in names if name.startswith(("tests", "conf", "outputs")) or "local" in name}
 
 
-def test_wheel_composes_compiles_and_finds_its_sweeper_from_any_folder(installed: Path, tmp_path: Path) -> None:
+def test_wheel_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
     script = (
         "import dinorl; from dinorl.config import compose; from dinorl.sim.model import Animal\n"
         "cfg = compose(['species=trex', 'stage=behavior'])\n"
@@ -86,12 +86,12 @@ def test_wheel_composes_compiles_and_finds_its_sweeper_from_any_folder(installed
     assert not (tmp_path / "outputs").exists()
 
 
-def test_version_is_said_once_more_only_where_python_reads_it() -> None:
+def test_version_strings_agree() -> None:
     assert PROJECT["project"]["version"] == dinorl.__version__
     assert f"## [{dinorl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_lock_names_one_exact_version_of_every_dependency() -> None:
+def test_lock_pins_every_dependency() -> None:
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line) for line in lines), "exact, without hashes or +cpu"
     locked = dict(line.split("==") for line in lines)
@@ -114,7 +114,7 @@ def make(*arguments: str) -> str:
     ).stdout
 
 
-def test_make_alone_explains_every_target() -> None:
+def test_make_help_lists_targets() -> None:
     shown = make()
     assert shown == make("help")
     for target in TARGETS:
@@ -122,12 +122,12 @@ def test_make_alone_explains_every_target() -> None:
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name not in {"setup", "clean"}])
-def test_targets_make_the_environment_first_if_it_is_missing(target: str) -> None:
+def test_make_targets_create_venv(target: str) -> None:
     planned = make("--dry-run", target, "VENV=.venv-that-is-missing", "BUNDLE=x")
     assert planned.index("-m venv .venv-that-is-missing") < planned.rindex(".venv-that-is-missing/bin/")
 
 
-def test_make_passes_on_only_what_is_given() -> None:
+def test_make_forwards_only_given_variables() -> None:
     def command(*arguments: str) -> str:
         return next(line.strip() for line in make("--dry-run", *arguments).splitlines() if "-m dinorl" in line)
 
@@ -138,7 +138,7 @@ def test_make_passes_on_only_what_is_given() -> None:
     assert command("sweep", "SPECIES=trex").endswith("-m dinorl species=trex seed=0,1,2")
 
 
-def test_readme_trains_first_and_tests_second_and_ci_runs_the_second() -> None:
+def test_readme_commands_match_ci() -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.S | re.M)
     assert blocks[0].strip() == "make train SPECIES=trex ALGO=ppo"
     assert blocks[1].strip() == "make test"
@@ -151,7 +151,7 @@ def test_readme_trains_first_and_tests_second_and_ci_runs_the_second() -> None:
     assert found == blocks[1]
 
 
-def test_readme_names_files_that_exist() -> None:
+def test_readme_paths_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         path = ROOT / link
         assert path.is_file(), f"README.md shows {link}"
@@ -159,6 +159,3 @@ def test_readme_names_files_that_exist() -> None:
         assert path.stat().st_size <= largest, f"{link} is larger than {largest:,} bytes"
     for path in re.findall(r"`((?:dinorl|conf)/[\w./-]+)`", README):
         assert (ROOT / path).exists(), f"README.md speaks of {path}"
-    for command in re.findall(r"python -m (dinorl(?:\.\w+)+)", README):
-        module = ROOT / command.replace(".", "/")
-        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinorl.bundle.locate import numbered
 from dinorl.config import Config, ConfigError, compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tracking import NullTracker
+from dinorl.tracking.tracker import NullTracker
 from dinorl.training import resume
 from dinorl.training.interrupt import Interrupted, Interruption
-from dinorl.training.locate import numbered
 from dinorl.training.stage import TRAINING_SEEDS, run_stage
 
 SMALL = ("sim.n_envs=8", "eval.episodes=2", "env.max_episode_steps=40", "eval.video_seconds=0", "eval.every=400",
@@ -57,7 +57,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])
-def test_a_stage_interrupted_again_and_again_comes_to_the_same(algorithm: tuple[str, ...], tmp_path: Path) -> None:
+def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_path: Path) -> None:
     cfg = small(*algorithm)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     run_stage(cfg, straight, NullTracker())  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_a_stage_interrupted_again_and_again_comes_to_the_same(algorithm: tuple[
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])
-def test_a_killed_stage_goes_on_from_an_older_bundle_if_the_newest_is_damaged(
+def test_resume_skips_damaged_bundle(
     algorithm: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = small(*algorithm)
@@ -96,7 +96,7 @@ def test_a_killed_stage_goes_on_from_an_older_bundle_if_the_newest_is_damaged(
     assert_same(straight / "bundle" / "best", broken / "bundle" / "best")
 
 
-def test_what_another_config_left_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_resume_ignores_other_config(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
     assert numbered(tmp_path / "bundle")
@@ -106,7 +106,7 @@ def test_what_another_config_left_is_not_gone_on_with(tmp_path: Path) -> None:
     assert_same(result.bundle, other / "bundle" / "best")
 
 
-def test_what_began_from_another_stage_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_resume_ignores_other_parent(tmp_path: Path) -> None:
     run_stage(small(*PPO, "tracking.job=one"), tmp_path, NullTracker())  # type: ignore[arg-type]
     (tmp_path / "evaluation.json").write_text("{}")
     cfg = small(*PPO, "tracking.job=other", "curriculum.timesteps=384")
@@ -114,7 +114,7 @@ def test_what_began_from_another_stage_is_not_gone_on_with(tmp_path: Path) -> No
     assert result.timesteps == 384 and not (tmp_path / "evaluation.json").exists()
 
 
-def test_what_is_kept_of_a_stage_and_with_how_many_threads_does_not_begin_it_anew(tmp_path: Path) -> None:
+def test_resume_allows_keep_threads_change(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
     reached = numbered(tmp_path / "bundle")[0].name
@@ -123,7 +123,7 @@ def test_what_is_kept_of_a_stage_and_with_how_many_threads_does_not_begin_it_ane
     assert (tmp_path / "bundle" / reached).exists()
 
 
-def test_bundles_of_which_none_can_be_read_are_kept(tmp_path: Path) -> None:
+def test_unreadable_bundles_are_kept(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
     for folder in numbered(tmp_path / "bundle"):
@@ -134,7 +134,7 @@ def test_bundles_of_which_none_can_be_read_are_kept(tmp_path: Path) -> None:
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:
+def test_batch_state_restores_bit_exact() -> None:
     cfg = small("species=velociraptor", "stage=locomotion", "env.push_interval=0.1", "env.push_speed=1",
                 "ppo.batch_size=192")  # fmt: skip
     one, other = BatchEnv(cfg, stagger=True), BatchEnv(cfg, stagger=True)
@@ -152,7 +152,7 @@ def test_a_batch_goes_on_from_its_state_to_the_bit() -> None:
         np.testing.assert_array_equal(ahead.reward, behind.reward)
 
 
-def test_a_batch_does_not_go_on_from_what_another_version_remembered() -> None:
+def test_batch_refuses_incompatible_state() -> None:
     batch = BatchEnv(small("species=trex", "stage=locomotion", "ppo.batch_size=384"), stagger=True)
     batch.reset()
     state = batch.state()

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from small import small
 
+from dinorl.bundle import bundle
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.tracking import NullTracker
-from dinorl.training import bundle
-from dinorl.training.algorithms import (
+from dinorl.learners.algorithms import (
     actor_schedule,
     bearing_scale,
     clip_schedule,
@@ -26,10 +24,12 @@ from dinorl.training.algorithms import (
     warm_up,
     wrapped,
 )
+from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.tracking.tracker import NullTracker
 from dinorl.training.stage import run_stage
 
 
-def test_schedules_go_from_start_to_end() -> None:
+def test_schedule_start_to_end() -> None:
     linear, cosine = schedule(1.0, 0.2, "linear"), schedule(1.0, 0.2, "cosine")
     assert [linear(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
     assert [cosine(r) for r in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2])
@@ -38,7 +38,7 @@ def test_schedules_go_from_start_to_end() -> None:
     assert schedule(0.3, None, "linear")(0.0) == 0.3
 
 
-def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
+def test_warmup_holds_clip_and_entropy() -> None:
     cfg = compose([
         "species=trex", "stage=locomotion", "curriculum.timesteps=1000", "curriculum.warmup_timesteps=100",
         "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2",
@@ -51,7 +51,7 @@ def test_warm_up_holds_clip_range_and_entropy_for_its_time() -> None:
     assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
 
 
-def test_in_the_warm_up_the_critics_learn_and_the_actor_waits(tmp_path: Path) -> None:
+def test_warmup_freezes_actor_not_critic(tmp_path: Path) -> None:
     cfg = small(
         "algo=sac", "stage=balance", "curriculum.warmup_timesteps=516", "curriculum.warmup_actor_scale=0.0"
     )  # fmt: skip
@@ -65,14 +65,14 @@ def test_in_the_warm_up_the_critics_learn_and_the_actor_waits(tmp_path: Path) ->
         assert not np.array_equal(after[name], value), name
 
 
-def test_the_ramp_raises_the_weight_to_its_own_value() -> None:
+def test_ramp_reaches_final_weight() -> None:
     cfg = compose(["species=trex", "stage=locomotion", "env.forward_vel_weight=2", "curriculum.ramp_start_value=0.5",
                    "curriculum.ramp_timesteps=1000"])  # fmt: skip
     assert [ramp_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
     assert ramp_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
 
 
-def test_first_targets_move_to_the_side_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_bearing_ramp_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=locomotion", "curriculum.bearing_scale=1.2", "curriculum.bearing_scale_start=0.2",
                 "curriculum.bearing_ramp_timesteps=64")  # fmt: skip
     assert [bearing_scale(cfg, t) for t in (0, 32, 64, 5000)] == pytest.approx([0.2, 0.7, 1.2, 1.2])
@@ -93,9 +93,7 @@ def test_first_targets_move_to_the_side_while_it_trains(tmp_path: Path, monkeypa
     assert {scale for n, scale in scales if n != cfg.sim.n_envs} == {1.0}  # the evaluation's stay where they are
 
 
-def test_training_can_push_and_turn_harder_than_the_evaluation_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_push_bearing_scales_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scales = []
     push = BatchEnv._push
 
@@ -109,7 +107,7 @@ def test_training_can_push_and_turn_harder_than_the_evaluation_does(
     assert set(scales) == {(cfg.sim.n_envs, 1.5, 1.2), (cfg.eval.episodes, 1.0, 1.0)}
 
 
-def test_a_harder_push_is_faster_by_its_scale() -> None:
+def test_push_scale_multiplies_speed() -> None:
     gained = []
     for scale in (1.0, 2.0):
         batch = BatchEnv(compose(["species=trex", "stage=balance", "env.push_interval=0.02", "env.push_speed=0.5"]), 4)
@@ -120,7 +118,7 @@ def test_a_harder_push_is_faster_by_its_scale() -> None:
     np.testing.assert_allclose(gained[1] / gained[0], 2.0)
 
 
-def test_training_can_place_first_targets_further_to_the_side_than_the_evaluation() -> None:
+def test_bearing_scale_widens_first_targets() -> None:
     cfg = small("stage=locomotion", "env.first_target_bearing_range=[-2,1]", "env.prey_lateral_range=[0,0]")
     seen = []
     for scale in (1.0, 1.5, 9.0):
@@ -134,9 +132,7 @@ def test_training_can_place_first_targets_further_to_the_side_than_the_evaluatio
     assert np.histogram(seen[2], bins=4, range=(-np.pi, np.pi))[0].min() > 4  # all around
 
 
-def test_training_can_have_shorter_episodes_than_the_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_episode_scale_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: dict[int, set[int]] = {}
     step = BatchEnv.step
 
@@ -151,7 +147,7 @@ def test_training_can_have_shorter_episodes_than_the_evaluation(
     assert max(ended[cfg.sim.n_envs]) == 10 and ended[cfg.eval.episodes] == {40}
 
 
-def test_episodes_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_episode_length_ramp_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=balance", "env.max_episode_steps=40", "curriculum.episode_scale=0.5",
                 "curriculum.episode_scale_start=0.1", "curriculum.episode_ramp_timesteps=512")  # fmt: skip
     assert [episode_steps(cfg, t) for t in (0, 256, 512, 5000)] == [4, 12, 20, 20]

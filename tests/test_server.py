@@ -17,8 +17,8 @@ import pytest
 from commands import dinorl_here
 
 from dinorl.config import compose
-from dinorl.tracking import Tracker
 from dinorl.tracking.store import client
+from dinorl.tracking.tracker import Tracker
 
 TINY = ("experiment=debug", "species=trex", "curriculum.timesteps=256", "eval.every=256")
 
@@ -63,7 +63,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-def test_without_its_server_a_command_ends_before_training(server: Server, tmp_path: Path) -> None:
+def test_unreachable_server_stops_before_training(server: Server, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     done = dinorl_here(tmp_path / "here", *TINY, f"tracking.uri={server.uri}")
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
@@ -71,7 +71,7 @@ def test_without_its_server_a_command_ends_before_training(server: Server, tmp_p
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_server_that_comes_late_dies_and_comes_back_is_told_everything_once(server: Server, tmp_path: Path) -> None:
+def test_tracking_survives_server_outage(server: Server, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     arguments = (*TINY, f"tracking.uri={server.uri}", "tracking.required=false", "sweep.name=late")
@@ -82,7 +82,7 @@ def test_a_server_that_comes_late_dies_and_comes_back_is_told_everything_once(se
     assert "dinorl.tracking.send" in done.stdout
 
     server.start()
-    subprocess.run([sys.executable, "-m", "dinorl.tracking.send", "outputs"], cwd=here, check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "dinorl.commands.send", "outputs"], cwd=here, check=True, timeout=240)
     mlflow = client(server.uri)
     experiment = mlflow.get_experiment_by_name("dinorl")
     assert experiment is not None

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dinorl import zoo
+from dinorl.bundle import bundle, locate
+from dinorl.bundle.player import load_player
 from dinorl.evaluation.evaluator import Evaluator
-from dinorl.training import bundle, locate
-from dinorl.training.policy import load_player
+from dinorl.reports import zoo
 
 EPISODES, SEED = 32, 700_000
 SHIPPED = locate.zoo()
@@ -28,7 +28,7 @@ def lower(rate: float) -> float:
     return float(binomtest(round(rate * EPISODES), EPISODES).proportion_ci(0.99).low)
 
 
-def test_every_animal_comes_with_its_three_stages() -> None:
+def test_zoo_has_all_stages() -> None:
     assert sorted(SHIPPED) == [
         "brachiosaurus/balance", "brachiosaurus/food_reach", "brachiosaurus/locomotion",
         "trex/balance", "trex/bite", "trex/locomotion",
@@ -37,7 +37,7 @@ def test_every_animal_comes_with_its_three_stages() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_card_says_what_was_measured_of_todays_animal(name: str) -> None:
+def test_card_matches_current_model(name: str) -> None:
     folder, about = SHIPPED[name], zoo.card(SHIPPED[name])
     assert zoo.outdated(folder) is None
     assert about["evaluation"]["episodes"] == 200 and {"zero", "random"} == set(about["evaluation"]["null"])
@@ -46,21 +46,21 @@ def test_a_card_says_what_was_measured_of_todays_animal(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MOVING + ACTING)
-def test_a_statue_and_chance_earn_nothing(name: str) -> None:
+def test_null_policies_earn_nothing(name: str) -> None:
     """A strike's recipe paid more for standing level to the end than for the strike."""
     nulls = zoo.card(SHIPPED[name])["evaluation"]["null"]
     assert all(null["return_mean"] < 0.0 for null in nulls.values())
 
 
 @pytest.mark.parametrize("name", ACTING)
-def test_the_event_comes_as_surely_with_the_target_to_the_side(name: str) -> None:
+def test_event_any_bearing(name: str) -> None:
     ahead = evaluate(name, "env.first_target_bearing_range=[0,0]")["success_rate"]
     for side in (LEFT, RIGHT):
         assert evaluate(name, side)["success_rate"] >= lower(ahead), side
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_an_animal_runs_as_surely_with_the_target_to_the_side(name: str) -> None:
+def test_locomotion_any_bearing(name: str) -> None:
     """Over whole episodes, the turn included: that is where it would fall, or run on past its target."""
     gate = bundle.load_config(SHIPPED[name]).curriculum
     assert gate.min_avg_forward_vel is not None
@@ -73,7 +73,7 @@ def test_an_animal_runs_as_surely_with_the_target_to_the_side(name: str) -> None
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_an_animal_runs_alike_wherever_it_faces_at_first(name: str) -> None:
+def test_locomotion_any_initial_heading(name: str) -> None:
     """Over five seconds the headings, which are drawn from the whole circle, have nothing to do with the speed."""
     source = SHIPPED[name]
     policy, batch = load_player(source), Evaluator(bundle.load_config(source), 4 * EPISODES).batch

@@ -47,9 +47,7 @@ def wait_for_bundles(run: Path, steps: int) -> None:
     raise AssertionError(f"no bundle beyond {steps} steps")
 
 
-def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     killed = start(tmp_path)
     wait_for_bundles(RUN, 1250)
@@ -91,7 +89,7 @@ def test_a_stage_killed_and_terminated_is_finished_by_the_same_command(
     assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
 
 
-def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+def test_second_sigint_exits_immediately(tmp_path: Path) -> None:
     run = tmp_path / RUN
     stopped = start(tmp_path)
     wait_for_bundles(run, 1250)
@@ -103,12 +101,10 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert json.loads((run / "status.json").read_text())["status"] == "INTERRUPTED"
 
 
-def test_a_signal_that_comes_at_a_stages_end_keeps_it_and_begins_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_sigterm_keeps_finished_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It came while the film was made, when nothing asks for it any more, and the next stage began all the same."""
-    from dinorl import job
     from dinorl.config import compose, to_container
+    from dinorl.sweep import job
     from dinorl.training import resume, stage
 
     def killed_at_the_end(*_: object) -> stage.StageResult:
@@ -129,9 +125,9 @@ def test_a_signal_that_comes_at_a_stages_end_keeps_it_and_begins_no_other(
     assert said == ["DONE"], "what resuming needs was deleted before the status said that nobody needs it"
 
 
-def test_two_processes_never_train_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dinorl import job
-    from dinorl.lock import locked
+def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dinorl.files.lock import locked
+    from dinorl.sweep import job
 
     monkeypatch.setattr(job, "PATIENCE", 0.1)
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
@@ -140,9 +136,7 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"], "something was written"
 
 
-def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
     (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("in the way of a run folder")
     sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
@@ -163,7 +157,7 @@ def test_a_killed_ray_worker_is_replaced_and_a_job_that_cannot_start_stops_no_ot
     assert "goes on from" in (folders[1] / "train.log").read_text()
 
 
-def test_a_job_that_is_killed_again_and_again_is_named_and_stops_no_other(tmp_path: Path) -> None:
+def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
     sweep = start(tmp_path, "seed=0,1", "curriculum.timesteps=5000")
     good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
     killed: list[int] = []
@@ -198,9 +192,7 @@ def little_memory() -> Iterator[Path]:
     group.rmdir()
 
 
-def test_a_job_that_the_kernel_kills_for_its_memory_goes_on_from_its_bundle(
-    tmp_path: Path, little_memory: Path
-) -> None:
+def test_oom_killed_job_resumes(tmp_path: Path, little_memory: Path) -> None:
     once = ("+hydra.callbacks.e._target_=ending.Ending", f"+hydra.callbacks.e.cgroup={little_memory}")
     said, _ = (sweep := start(tmp_path, *SIDE_BY_SIDE, *once)).communicate(timeout=200)
     assert sweep.returncode == 0 and "SIGKILL" in said, said
@@ -210,9 +202,7 @@ def test_a_job_that_the_kernel_kills_for_its_memory_goes_on_from_its_bundle(
     assert (run / "ended").exists() and "goes on from" in (run / "train.log").read_text()
 
 
-def test_jobs_beside_the_command_keep_what_they_have_when_it_is_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Launchers by themselves kill their workers. MLflow's server does not answer any more, and is not waited for."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"

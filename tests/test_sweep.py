@@ -33,7 +33,7 @@ def runs(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
     return [r for r in found if r not in children], children
 
 
-def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lineages_share_common_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = dinorl(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "sweep.name=shared")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "outputs" / "shared"
@@ -72,7 +72,7 @@ def test_two_lineages_share_the_stage_that_is_the_same(tmp_path: Path, monkeypat
     assert statuses(folder) == found and len(runs(tmp_path, monkeypatch)[1]) == 5
 
 
-def test_a_job_that_fails_stops_only_its_own_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_failure_isolated_to_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something stands where a run folder should be made, so that Hydra itself cannot start the job."""
     folder = tmp_path / "outputs" / "s"
     (folder / "trex-ppo-s1").mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_a_job_that_fails_stops_only_its_own_lineage(tmp_path: Path, monkeypatch
     assert len(children) == 2
 
 
-def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
+def test_training_error_is_recorded(tmp_path: Path) -> None:
     """Something is where the bundles are to go."""
     run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "1-balance"
     run.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_an_error_in_training_is_written_down(tmp_path: Path) -> None:
     assert "train.log" in done.stdout and "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_start_that_cannot_hand_over_is_refused_before_training(tmp_path: Path) -> None:
+def test_incompatible_warm_start_refused_early(tmp_path: Path) -> None:
     assert dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=a").returncode == 0
     bundle = tmp_path / "outputs" / "a" / "trex-ppo-s0" / "1-balance" / "bundle" / "best"
     start = ("stage=locomotion", f"warm_start={bundle}", "sweep.name=b")
@@ -117,14 +117,14 @@ def test_a_start_that_cannot_hand_over_is_refused_before_training(tmp_path: Path
     assert not (tmp_path / "outputs" / "b").exists()
 
 
-def test_the_budget_can_prune_what_follows(tmp_path: Path) -> None:
+def test_budget_prunes_later_stages(tmp_path: Path) -> None:
     done = dinorl_here(tmp_path, *TINY, "species=trex", "curriculum.on_budget=stop", "sweep.name=p")
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [s["status"] for s in found.values()] == ["DONE", "PRUNED", "PRUNED"]
 
 
-def test_nothing_is_reused_or_overwritten_that_is_another_plans(tmp_path: Path) -> None:
+def test_foreign_run_refused_and_kept(tmp_path: Path) -> None:
     """A link of a shared stage is not trained through; with resume=false a new folder is no old one."""
     first = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "resume=false", "sweep.name=s")
     assert first.returncode == 0, first.stdout + first.stderr

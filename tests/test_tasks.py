@@ -10,9 +10,10 @@ import pytest
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.task import Task
-from dinorl.tasks import episode, terms
+from dinorl.tasks import episode
+from dinorl.tasks import rewards as terms
+from dinorl.tasks.rewards import EVENT_TERMS, TERMS, Knobs
 from dinorl.tasks.signals import Memory, Signals, count_event, remember, rows, take_turns, to_heading
-from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs
 
 KNOBS = Knobs(
     home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
@@ -37,14 +38,14 @@ def moving(s: Signals, forward: float = 0.0, left: float = 0.0) -> Signals:
     return replace(s, velocity_h=np.tile([forward, left, 0.0], (n, 1)))
 
 
-def test_a_statue_earns_nothing_for_moving(standing: Signals) -> None:
+def test_standing_earns_no_motion_reward(standing: Signals) -> None:
     still = moving(replace(standing, alternation=np.ones_like(standing.alternation)))
     for name in ("forward_vel_weight", "gait_symmetry_weight", "gait_clock_weight", "heading_weight"):
         np.testing.assert_allclose(TERMS[name](still, KNOBS), 0.0, atol=1e-3)
     np.testing.assert_allclose(TERMS["idle_penalty_weight"](still, KNOBS), -1.0)
 
 
-def test_speed_is_paid_up_to_its_cap_and_backwards_is_charged(standing: Signals) -> None:
+def test_forward_reward_capped_backward_penalized(standing: Signals) -> None:
     speeds = (-2.0, 0.0, 1.5, 4.0, 9.0)
     paid = [terms.forward_vel(moving(standing, v), KNOBS)[0] for v in speeds]
     assert paid == [0.0, 0.0, 1.5, 4.0, 4.0]
@@ -54,14 +55,14 @@ def test_speed_is_paid_up_to_its_cap_and_backwards_is_charged(standing: Signals)
     assert terms.speed_penalty(moving(standing, 0.05), KNOBS)[0] == 0.0
 
 
-def test_heading_is_the_cosine_less_one(standing: Signals) -> None:
+def test_heading_is_cosine_minus_one(standing: Signals) -> None:
     for angle in (0.0, np.pi / 3, np.pi / 2, np.pi):
         target = np.tile([5 * np.cos(angle), 5 * np.sin(angle), 0.0], (2, 1))
         s = replace(standing, target_h=target, target_distance=np.full(2, 5.0))
         np.testing.assert_allclose(terms.heading(s, KNOBS), np.cos(angle) - 1.0, atol=1e-12)
 
 
-def test_nosedive_is_nose_down_beyond_the_natural_pitch(standing: Signals) -> None:
+def test_nosedive_relative_to_natural_pitch(standing: Signals) -> None:
     for pitch, natural, expected in ((0.3, 0.0, -0.3), (-0.3, 0.0, 0.0), (0.3, 0.2, -0.1), (-0.1, -0.15, -0.05)):
         s = replace(standing, pitch=np.full(2, pitch))
         np.testing.assert_allclose(terms.nosedive(s, replace(KNOBS, natural_pitch=natural)), expected, atol=1e-12)
@@ -69,14 +70,14 @@ def test_nosedive_is_nose_down_beyond_the_natural_pitch(standing: Signals) -> No
     np.testing.assert_allclose(terms.posture(level, replace(KNOBS, natural_pitch=0.2)), 1.0)
 
 
-def test_the_foot_contact_gate_takes_the_alive_bonus_of_feet_in_the_air(standing: Signals) -> None:
+def test_alive_bonus_gated_by_contact(standing: Signals) -> None:
     s = replace(standing, stance=np.array([[1.0, 0.0], [0.0, 0.0]]))
     np.testing.assert_allclose(terms.alive(s, KNOBS), 1.0)
     np.testing.assert_allclose(terms.alive(s, replace(KNOBS, foot_contact_gate=1.0)), [0.5, 0.0])
     np.testing.assert_allclose(terms.foot_contact(s, KNOBS), [0.5, 0.0])
 
 
-def test_the_gait_clock_pays_alternation_in_time_and_charges_a_hop(standing: Signals) -> None:
+def test_gait_clock_rewards_timed_alternation(standing: Signals) -> None:
     s = moving(replace(standing, phase=np.array([0.25, 0.75])), 2.0)
     left_then_right = replace(s, stance=np.array([[1.0, 0.0], [0.0, 1.0]]))
     np.testing.assert_allclose(terms.gait_clock(left_then_right, KNOBS), 1.0)
@@ -108,7 +109,7 @@ def alternation_of(contacts: list[tuple[bool, bool]], standing: Signals) -> floa
     return float(memory.alternation[0, 0])
 
 
-def test_alternation_tells_a_walk_from_a_hop_and_forgets(standing: Signals) -> None:
+def test_alternation_separates_walk_from_hop(standing: Signals) -> None:
     step_left, step_right = [(True, False)] * 12, [(False, True)] * 12
     walk = (step_left + step_right) * 4
     hop = ([(True, True)] * 12 + [(False, False)] * 12) * 4
@@ -121,18 +122,18 @@ def test_alternation_tells_a_walk_from_a_hop_and_forgets(standing: Signals) -> N
     assert alternation_of(walk + [(True, True)] * 250, standing) < 0.1
 
 
-def test_a_flickering_contact_is_no_touchdown(standing: Signals) -> None:
+def test_flickering_contact_no_touchdown(standing: Signals) -> None:
     flicker = [(True, True), (False, True), (True, True), (True, False)] * 20
     assert alternation_of(flicker, standing) == 0.0
 
 
-def test_vectors_turn_into_the_heading_frame() -> None:
+def test_vectors_rotate_to_heading_frame() -> None:
     heading = np.array([[0.0, 1.0], [-1.0, 0.0]])
     world = np.array([[0.0, 2.0, 3.0], [1.0, 0.0, 0.0]])
     np.testing.assert_allclose(to_heading(world, heading), [[2.0, 0.0, 3.0], [-1.0, 0.0, 0.0]], atol=1e-12)
 
 
-def test_targets_are_placed_ahead_in_their_ranges() -> None:
+def test_targets_placed_within_ranges() -> None:
     rng = np.random.default_rng(0)
     yaw = rng.uniform(-np.pi, np.pi, 500)
     heading, position = np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.normal(size=(500, 2))
@@ -142,7 +143,7 @@ def test_targets_are_placed_ahead_in_their_ranges() -> None:
         assert low <= offset[:, column].min() < low + 0.1 and high - 0.1 < offset[:, column].max() <= high
 
 
-def test_a_first_target_is_turned_to_either_side_up_to_its_bound() -> None:
+def test_first_target_bearing_bounded() -> None:
     rng = np.random.default_rng(0)
     yaw = rng.uniform(-np.pi, np.pi, 2000)
     turned = episode.turn(np, np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), [-1.6, 1.6])
@@ -157,7 +158,7 @@ def test_a_first_target_is_turned_to_either_side_up_to_its_bound() -> None:
     assert bearing.min() < -1.4 and bearing.max() > 1.4
 
 
-def test_pushes_come_at_their_rate_with_their_speed() -> None:
+def test_push_rate_and_speed() -> None:
     n, window = 5000, episode.push_window(dt=0.02, interval=2.0)
     assert window == 100
     u = np.random.default_rng(0).random((3, n, 2))  # three windows
@@ -178,20 +179,20 @@ def test_pushes_come_at_their_rate_with_their_speed() -> None:
     (0.9, 0.0, 0.0, False), (0.3, 0.0, 0.0, True), (1.5, 0.0, 0.0, True), (0.9, 1.0, 0.0, True), (0.9, 0.4, 0.4, True),
     (0.9, 0.4, -0.4, False),
 ])  # fmt: skip
-def test_falls(standing: Signals, height: float, tilt: float, pitch: float, down: bool) -> None:
+def test_fall_detection_limits(standing: Signals, height: float, tilt: float, pitch: float, down: bool) -> None:
     s = replace(standing, height=np.full(2, height), tilt=np.full(2, tilt), pitch=np.full(2, pitch))
     assert episode.fallen(s, [0.5, 1.2], 0.8, 0.0, 0.35).tolist() == [down, down]
 
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
-def test_every_term_is_weighed_by_a_key_and_every_weight_weighs_a_term(species: str) -> None:
+def test_reward_terms_match_weights(species: str) -> None:
     cfg = compose([f"species={species}", "stage=behavior"])
     weights = {f.name for f in fields(cfg.env) if f.name.endswith(("_weight", "_bonus"))}
     event = cfg.species.event.keys
     assert weights == set(TERMS) | {event[role] for role in EVENT_TERMS}
 
 
-def test_weights_are_paid_and_zero_ones_are_not_computed() -> None:
+def test_zero_weight_terms_skipped() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.alive_bonus=2.5", "env.posture_weight=0"])
     env = BatchEnv(cfg, 2)
     env.reset()
@@ -200,7 +201,7 @@ def test_weights_are_paid_and_zero_ones_are_not_computed() -> None:
     assert "posture" not in env.task.active() and np.isfinite(step.reward).all()
 
 
-def test_the_event_is_seen_at_any_time_of_the_control_step(standing: Signals) -> None:
+def test_event_detected_mid_control_step(standing: Signals) -> None:
     def happened(nearest: float) -> list[bool]:
         steps = count_event(np.zeros(2, dtype=np.int64), np.array([nearest, 0.3]), 0.0)
         return terms.happened(replace(standing, event_steps=steps), KNOBS).tolist()
@@ -210,7 +211,7 @@ def test_the_event_is_seen_at_any_time_of_the_control_step(standing: Signals) ->
 
 
 @pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
-def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: str) -> None:
+def test_event_ends_third_stage_only(species: str) -> None:
     for stage, ends in (("locomotion", False), ("behavior", True)):
         cfg = compose([f"species={species}", f"stage={stage}", "env.reset_noise_scale=0", "env.event_hold=0"])
         env = BatchEnv(cfg, 2)
@@ -226,7 +227,7 @@ def test_the_third_stage_ends_with_its_event_and_the_second_does_not(species: st
 
 
 @pytest.mark.parametrize(("hold", "steps"), [(0.0, 1), (0.1, 6)])
-def test_a_fall_onto_the_target_is_neither_a_success_nor_paid(hold: float, steps: int) -> None:
+def test_fall_onto_target_earns_nothing(hold: float, steps: int) -> None:
     """The first animal touches it and stands; the second touches it and is down before the time is up."""
     env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0", f"env.event_hold={hold}"]), 2)
     env.reset()
@@ -245,12 +246,12 @@ def test_a_fall_onto_the_target_is_neither_a_success_nor_paid(hold: float, steps
     assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]  # what was paid to the second is taken back
 
 
-def test_slip_charges_loaded_feet_alone(standing: Signals) -> None:
+def test_slip_penalizes_loaded_feet_only(standing: Signals) -> None:
     s = replace(standing, foot_speed=np.array([[2.0, 3.0], [2.0, 3.0]]), stance=np.array([[0.5, 0.0], [1.0, 1.0]]))
     np.testing.assert_allclose(terms.foot_slip_penalty(s, KNOBS), [-0.5, -2.5])
 
 
-def test_a_landing_is_charged_by_what_its_swing_lacks_of_the_clocks_and_a_statue_not(standing: Signals) -> None:
+def test_short_swing_penalty_at_touchdown(standing: Signals) -> None:
     np.testing.assert_allclose(terms.short_swing_penalty(standing, KNOBS), 0.0)
     air = np.array([[0.125, 0.3], [0.0, 0.1]])
     s = replace(standing, touchdown=np.array([[True, True], [True, False]]), air_time=air)
@@ -258,7 +259,7 @@ def test_a_landing_is_charged_by_what_its_swing_lacks_of_the_clocks_and_a_statue
     np.testing.assert_allclose(terms.short_swing_penalty(s, replace(KNOBS, gait_swing=0.0)), 0.0)  # no clock
 
 
-def test_progress_is_paid_once_and_never_taken_back() -> None:
+def test_progress_paid_only_once() -> None:
     """The prey is held at a distance from the jaws: nearer, away, back again, and nearer than ever."""
     env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0"]), 1)
     env.reset()
@@ -279,14 +280,14 @@ def test_progress_is_paid_once_and_never_taken_back() -> None:
     assert over == KNOBS.forward_vel_max and under == 0.0  # inside of the prey nothing is nearer
 
 
-def test_gait_terms_pay_in_full_from_the_configs_speed(standing: Signals) -> None:
+def test_gait_full_speed_scales_reward(standing: Signals) -> None:
     s = replace(standing, alternation=np.ones_like(standing.alternation))
     slow = replace(KNOBS, gait_full_speed=4.0)
     assert terms.gait_symmetry(moving(s, 1.0), KNOBS)[0] == pytest.approx(1.0)
     assert terms.gait_symmetry(moving(s, 1.0), slow)[0] == pytest.approx(0.25)
 
 
-def test_servo_targets_follow_actions_with_their_time_constant() -> None:
+def test_servo_target_first_order_lag() -> None:
     command = np.zeros((1, 3))
     for _ in range(5):
         command = episode.follow(command, np.ones((1, 3)), 0.02, 0.1)
@@ -294,7 +295,7 @@ def test_servo_targets_follow_actions_with_their_time_constant() -> None:
     np.testing.assert_array_equal(episode.follow(command, np.ones((1, 3)), 0.02, 0.0), 1.0)
 
 
-def test_a_step_measured_once_more_after_its_touchdown_divides_by_nothing() -> None:
+def test_repeated_touchdown_avoids_zero_division() -> None:
     task = Task(cfg := compose(["species=trex", "stage=balance"]), BatchEnv(cfg, 1).animal)
     memory = replace(memory_of(1), steps=np.array([7]), last_touchdown=np.array([[7, 3]]))
     with np.errstate(all="raise"):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dinorl.commands.send import main as send
 from dinorl.config import Config, compose, flatten
-from dinorl.tracking import Tracker, store
+from dinorl.tracking import store
 from dinorl.tracking.lineage import close_runs, open_lineages
-from dinorl.tracking.send import main as send
 from dinorl.tracking.spool import Spool
+from dinorl.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def track(cfg: Config, folder: Path, count: int) -> str | None:
     return tracker.run_id
 
 
-def test_a_stages_run_is_complete(cfg: Config, tmp_path: Path) -> None:
+def test_mlflow_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     lineage = tmp_path / "trex-sac-s0"
     open_lineages(cfg.tracking, {lineage: {"lineage": "trex-sac-s0"}})
     cfg.tracking.parent = str(lineage)
@@ -71,14 +72,14 @@ def test_a_stages_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     assert store.run_folder(tracker.run_id) == folder
 
 
-def test_thousands_of_metrics_arrive_in_order_and_once(cfg: Config, tmp_path: Path) -> None:
+def test_metrics_arrive_in_order_once(cfg: Config, tmp_path: Path) -> None:
     run_id = track(cfg, tmp_path / "run", 2500)
     assert run_id is not None
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(2500)]
     assert history(run_id, "eval/return_mean") == []
 
 
-def test_sending_twice_doubles_nothing(cfg: Config, tmp_path: Path) -> None:
+def test_spool_send_is_idempotent(cfg: Config, tmp_path: Path) -> None:
     run_id = track(cfg, tmp_path / "run", 10)
     spool = Spool(tmp_path / "run")
     assert run_id is not None and not spool.waiting()
@@ -88,7 +89,7 @@ def test_sending_twice_doubles_nothing(cfg: Config, tmp_path: Path) -> None:
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(10)]
 
 
-def test_what_cannot_be_sent_waits_and_is_sent_later(
+def test_unsent_metrics_sent_later(
     cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def away(self: Spool) -> None:
@@ -107,7 +108,7 @@ def test_what_cannot_be_sent_waits_and_is_sent_later(
     assert store.client(store.embedded_uri()).get_run(run_id).info.status == "FINISHED"
 
 
-def test_what_another_job_told_in_this_folder_is_not_gone_on_with(cfg: Config, tmp_path: Path) -> None:
+def test_spool_from_other_job_ignored(cfg: Config, tmp_path: Path) -> None:
     """Its numbers were taken for told, and those of the new job never arrived."""
     cfg.tracking.job = "one"
     first = track(cfg, tmp_path / "run", 5)
@@ -117,7 +118,7 @@ def test_what_another_job_told_in_this_folder_is_not_gone_on_with(cfg: Config, t
     assert history(str(second), "reward/alive") == [(step, step / 2) for step in range(3)]
 
 
-def test_with_another_store_everything_goes_there(cfg: Config, tmp_path: Path) -> None:
+def test_new_store_receives_full_history(cfg: Config, tmp_path: Path) -> None:
     track(cfg, tmp_path / "run", 5)
     uri = f"sqlite:///{tmp_path}/other/mlflow.db"
     cfg.tracking.uri = uri
@@ -128,7 +129,7 @@ def test_with_another_store_everything_goes_there(cfg: Config, tmp_path: Path) -
     assert [point.step for point in arrived] == list(range(7))
 
 
-def test_a_run_whose_process_is_gone_is_ended_and_what_waits_is_sent(cfg: Config, tmp_path: Path) -> None:
+def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     job = multiprocessing.get_context("spawn").Process(target=_gone_in_the_middle_of_a_line, args=(folder,))
     job.start()
@@ -142,10 +143,8 @@ def test_a_run_whose_process_is_gone_is_ended_and_what_waits_is_sent(cfg: Config
     assert run.info.status == "FAILED" and run.data.tags["status"] == "FAILED"
 
 
-def test_two_that_send_the_same_run_at_once_are_both_fine(
-    cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stage sends, and somebody types ``python -m dinorl.tracking.send``."""
+def test_concurrent_sends_are_safe(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage sends, and somebody types ``python -m dinorl.commands.send``."""
     from concurrent.futures import ThreadPoolExecutor
 
     run_id = track(cfg, tmp_path / "run", 50)
@@ -163,7 +162,7 @@ def test_two_that_send_the_same_run_at_once_are_both_fine(
     assert [spool.run_id for spool in spools] == [run_id] * 2 and not any(spool.waiting() for spool in spools)
 
 
-def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_store_never_blocks_training(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
     released = threading.Event()
@@ -184,7 +183,7 @@ def test_a_slow_store_does_not_hold_up_training(cfg: Config, tmp_path: Path, mon
     assert tracker.run_id is not None and len(history(tracker.run_id, "reward/alive")) == 5000
 
 
-def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_store_creation_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = compose(["species=trex", "stage=balance"]).tracking
     making = multiprocessing.get_context("spawn").Process(target=store.create_store, args=(settings,))
@@ -199,9 +198,7 @@ def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path, monkeypatc
     assert (tmp_path / "outputs" / store.DATABASE).exists() and not list(half.parent.glob(f"{half.name}*"))
 
 
-def test_processes_that_start_together_without_a_store_are_all_fine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_store_creation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no parent here: each of them finds no store, makes it and tracks."""
     monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context("spawn")

@@ -14,21 +14,21 @@ import pytest
 import torch
 from small import SMALL, small
 
+from dinorl.bundle import bundle
+from dinorl.bundle.locate import resolve
+from dinorl.bundle.player import load_player
 from dinorl.config import ConfigError, compose
-from dinorl.envs.vec_env import DinoVecEnv
 from dinorl.evaluation.evaluator import Evaluator
-from dinorl.tracking import NullTracker
-from dinorl.training import bundle
-from dinorl.training.algorithms import (
+from dinorl.learners.algorithms import (
     StageSAC,
     deterministic,
     make_model,
     replay_ratio,
     wrapped,
 )
+from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.tracking.tracker import NullTracker
 from dinorl.training.gate import THRESHOLDS, Gate
-from dinorl.training.locate import resolve
-from dinorl.training.policy import load_player
 from dinorl.training.stage import run_stage
 
 
@@ -53,14 +53,14 @@ def gate_of(required_consecutive: int = 1, **thresholds: float) -> Gate:
     return Gate(replace(curriculum, required_consecutive=required_consecutive, **chosen))  # type: ignore[arg-type]
 
 
-def test_the_gate_wants_every_threshold_in_a_row() -> None:
+def test_gate_needs_consecutive_passes() -> None:
     gate = gate_of(required_consecutive=2, min_avg_reward=10.0, min_avg_episode_length=50.0)
     good = {"return_mean": 11.0, "length_mean": 50.0}
     short = {"return_mean": 11.0, "length_mean": 49.0}
     assert [gate.update(m) for m in (good, short, good, good)] == [False, False, False, True]
 
 
-def test_a_gate_without_thresholds_is_never_passed() -> None:
+def test_gate_without_thresholds_never_passes() -> None:
     assert not gate_of().update({})
 
 
@@ -70,21 +70,19 @@ def test_a_gate_without_thresholds_is_never_passed() -> None:
      ("min_success_lcb=0.9", "success_lcb95", 0.91, 0.89),
      ("min_avg_approach_vel=3", "approach_speed_mean_mps", 3.0, 2.9)],
 )  # fmt: skip
-def test_a_gate_can_ask_for_a_gait_few_falls_a_lower_bound_or_the_target(
-    threshold: str, metric: str, good: float, bad: float
-) -> None:
+def test_gate_supports_each_metric(threshold: str, metric: str, good: float, bad: float) -> None:
     key, value = threshold.split("=")
     gate = gate_of(**{key: float(value)})
     assert gate.holds({metric: good}) and not gate.holds({metric: bad})
 
 
-def test_replay_ratio_counts_steps_of_the_whole_batch() -> None:
+def test_replay_ratio_counts_whole_batch() -> None:
     cfg = compose(["species=trex", "algo=sac", "sim.n_envs=32", "sac.train_freq=2", "sac.gradient_steps=16"])
     assert replay_ratio(cfg) == 0.25
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_a_stage_leaves_what_it_promises(algo: str, tmp_path: Path) -> None:
+def test_stage_writes_expected_outputs(algo: str, tmp_path: Path) -> None:
     cfg = small(f"algo={algo}", "stage=balance", "curriculum.min_avg_reward=1e6")
     tracker = Recorder()
     result = run_stage(cfg, tmp_path, tracker)
@@ -102,7 +100,7 @@ def test_a_stage_leaves_what_it_promises(algo: str, tmp_path: Path) -> None:
     assert bundle.load_config(result.bundle) == cfg
 
 
-def test_the_best_bundle_meets_the_gate_if_any_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_bundle_prefers_gate_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow run may be paid more than the fast one that the gate asks for."""
     evaluations = iter([(900.0, 3.0), (500.0, 4.5), (400.0, 4.6), (950.0, 3.9)])  # return, m/s
     run = Evaluator.run
@@ -121,7 +119,7 @@ def test_the_best_bundle_meets_the_gate_if_any_does(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("start", "expected"), [(0, [256, 512, 768, 1024]), (700, [768, 1024]), (5000, [1024])])
-def test_evaluations_begin_at_eval_start(start: int, expected: list[int], tmp_path: Path) -> None:
+def test_eval_start_delays_evaluations(start: int, expected: list[int], tmp_path: Path) -> None:
     """The one at the end is always there."""
     never = "curriculum.min_avg_reward=1e6"
     run_stage(small("stage=balance", never, "eval.every=256", f"eval.start={start}"), tmp_path, NullTracker())
@@ -130,7 +128,7 @@ def test_evaluations_begin_at_eval_start(start: int, expected: list[int], tmp_pa
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None:
+def test_training_is_seed_deterministic(algo: str, tmp_path: Path) -> None:
     cfg = small(f"algo={algo}", "stage=balance", "sim.threads=1")
     weights = []
     for name in ("a", "b"):
@@ -141,7 +139,7 @@ def test_the_same_seed_trains_the_same_policy(algo: str, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
-def test_a_process_pinned_to_one_core_trains_with_one_thread(tmp_path: Path) -> None:
+def test_pinned_process_uses_one_thread(tmp_path: Path) -> None:
     allowed, threads = os.sched_getaffinity(0), torch.get_num_threads()
     torch.set_num_threads(2)
     os.sched_setaffinity(0, {min(allowed)})
@@ -153,7 +151,7 @@ def test_a_process_pinned_to_one_core_trains_with_one_thread(tmp_path: Path) -> 
         torch.set_num_threads(threads)
 
 
-def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Path) -> None:
+def test_warm_start_policy_obs_stats_only(tmp_path: Path) -> None:
     first = run_stage(small("stage=balance"), tmp_path / "1", NullTracker())
     cfg = small("stage=locomotion")
     env = wrapped(cfg, DinoVecEnv(cfg))
@@ -168,7 +166,7 @@ def test_hand_over_carries_policy_and_observation_statistics_alone(tmp_path: Pat
     assert env.ret_rms.count == fresh_reward_statistics and not model.policy.optimizer.state_dict()["state"]
 
 
-def test_the_average_of_the_actors_is_what_acts_and_is_handed_over(tmp_path: Path) -> None:
+def test_actor_ema_acts_and_transfers(tmp_path: Path) -> None:
     """It follows by ``sac.actor_tau`` a gradient step; exploring and learning are the newest actor's."""
     cfg = small("algo=sac", "stage=balance", "sac.actor_tau=0.1", "sac.policy_kwargs.mirror=false")
     env = wrapped(cfg, DinoVecEnv(cfg))
@@ -201,7 +199,7 @@ def test_the_average_of_the_actors_is_what_acts_and_is_handed_over(tmp_path: Pat
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
+def test_explore_widens_noise_only(algo: str) -> None:
     """The policy answers as before, only its noise is as wide as asked for."""
     cfg = small(f"algo={algo}", "stage=balance")
     model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))
@@ -214,14 +212,14 @@ def test_a_stage_can_explore_more_than_the_one_before(algo: str) -> None:
     assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
 
 
-def test_a_bundle_of_another_animal_does_not_fit(tmp_path: Path) -> None:
+def test_warm_start_other_species_refused(tmp_path: Path) -> None:
     first = run_stage(small("stage=balance", "curriculum.timesteps=256"), tmp_path, NullTracker())
     other = compose([*SMALL[1:], "species=velociraptor", "stage=locomotion", f"warm_start={first.bundle}"])
     with pytest.raises(ConfigError, match="trex/ppo does not fit.*Use the same species"):
         run_stage(other, tmp_path / "2", NullTracker())
 
 
-def test_a_gate_that_doing_nothing_meets_proves_nothing(tmp_path: Path) -> None:
+def test_null_policy_voids_gate(tmp_path: Path) -> None:
     cfg = small("stage=balance", "curriculum.min_avg_episode_length=1", "curriculum.required_consecutive=1",
                 "eval.episodes=32")  # fmt: skip
     tracker = Recorder()
@@ -230,21 +228,21 @@ def test_a_gate_that_doing_nothing_meets_proves_nothing(tmp_path: Path) -> None:
     assert any("zero" in line and "proves nothing" in line for line in tracker.said)
 
 
-def test_each_metric_is_told_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_logged_once_per_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock's last report and the one at the stage's end fell on the same step."""
-    monkeypatch.setattr("dinorl.training.callback.REPORT_EVERY", 0.0)
+    monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     tracker = Recorder()
     run_stage(small("stage=balance", "curriculum.timesteps=512"), tmp_path, tracker)
     told = [(key, step) for step, metrics in tracker.metrics for key in metrics]
     assert ("time/steps_per_s", 512) in told and len(told) == len(set(told))
 
 
-def test_the_budget_can_stop_the_curriculum(tmp_path: Path) -> None:
+def test_budget_stops_curriculum(tmp_path: Path) -> None:
     cfg = small("stage=balance", "curriculum.on_budget=stop", "curriculum.min_avg_episode_length=1000000")
     assert run_stage(cfg, tmp_path, NullTracker()).gate == "stopped_on_budget"
 
 
-def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=balance")
     env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
@@ -260,14 +258,14 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     assert [p.name for p in tmp_path.iterdir()] == ["best"]
 
 
-def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
+def test_missing_bundle_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no bundle there: it does not exist"):
         resolve(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="found no meta.json"):
         resolve(tmp_path)
 
 
-def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
+def test_player_matches_trained_policy(tmp_path: Path) -> None:
     cfg = small("stage=balance", "algo=sac")
     env = wrapped(cfg, DinoVecEnv(cfg))
     model = make_model(cfg, env)
@@ -282,7 +280,7 @@ def test_a_bundles_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
+def test_untrained_policy_holds_home_pose(algo: str) -> None:
     """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
     cfg = small(f"algo={algo}", "stage=balance")
     env = wrapped(cfg, DinoVecEnv(cfg))
@@ -296,7 +294,7 @@ def test_an_untrained_policy_answers_the_home_pose(algo: str) -> None:
     assert drawn.std() == pytest.approx(np.exp(log_std) if algo == "ppo" else np.tanh(np.exp(log_std)), rel=0.1)
 
 
-def test_critics_are_layer_normalised_unless_told_otherwise() -> None:
+def test_critic_layer_norm_configurable() -> None:
     for wanted in (True, False):
         cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
         model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinorl.bundle import bundle
+from dinorl.bundle.player import load_player
 from dinorl.config import ConfigError, compose
-from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.tracking import NullTracker
-from dinorl.training import bundle, stage
-from dinorl.training.algorithms import make_model, wrapped
-from dinorl.training.policy import load_player
+from dinorl.learners.algorithms import make_model, wrapped
+from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.tracking.tracker import NullTracker
+from dinorl.training import stage
 
 ARRAYS = (bundle.POLICY, bundle.NORMALIZATION)
 TEXTS = ("meta.json", bundle.CONFIG)
@@ -70,7 +71,7 @@ def object_array(evil: Evil) -> bytes:
     [(name, form) for name in ARRAYS for form in ("whole", "member", "object", "loose")]
     + [(name, form) for name in TEXTS for form in ("whole", "tagged")],
 )
-def test_a_pickle_is_refused_wherever_it_stands(name: str, form: str, stranger: Path, tmp_path: Path) -> None:
+def test_pickle_payload_refused(name: str, form: str, stranger: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     path, evil = stranger / name, Evil(canary)
     if form == "whole":
@@ -91,7 +92,7 @@ def test_a_pickle_is_refused_wherever_it_stands(name: str, form: str, stranger: 
     assert canary.exists()  # it would have worked
 
 
-def test_a_file_that_would_fill_the_memory_is_not_read(stranger: Path) -> None:
+def test_zip_bomb_refused(stranger: Path) -> None:
     with zipfile.ZipFile(stranger / bundle.POLICY, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("big.npy", "w") as member:
             for _ in range(300):
@@ -101,7 +102,7 @@ def test_a_file_that_would_fill_the_memory_is_not_read(stranger: Path) -> None:
         load_player(stranger)
 
 
-def test_an_array_that_says_it_is_huge_is_refused(stranger: Path) -> None:
+def test_huge_array_header_refused(stranger: Path) -> None:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
     with_member(stranger / bundle.POLICY, file.getvalue())
@@ -110,7 +111,7 @@ def test_an_array_that_says_it_is_huge_is_refused(stranger: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ARRAYS + TEXTS)
-def test_links_and_pipes_are_not_followed(name: str, honest: Path, stranger: Path) -> None:
+def test_symlinks_and_fifos_refused(name: str, honest: Path, stranger: Path) -> None:
     (stranger / name).unlink()
     (stranger / name).symlink_to(honest / name)
     with pytest.raises(ConfigError, match="found a link"):
@@ -139,7 +140,7 @@ def test_links_and_pipes_are_not_followed(name: str, honest: Path, stranger: Pat
         ("seed: 0", "seed: &a 0\neval: *a", "alias"),
     ],
 )
-def test_a_config_that_reaches_too_far_is_refused(found: str, planted: str, said: str, stranger: Path) -> None:
+def test_malicious_config_refused(found: str, planted: str, said: str, stranger: Path) -> None:
     path = stranger / bundle.CONFIG
     text = path.read_text()
     assert found in text
@@ -148,13 +149,13 @@ def test_a_config_that_reaches_too_far_is_refused(found: str, planted: str, said
         load_player(stranger)
 
 
-def test_a_bundle_that_does_not_say_what_it_was_trained_on_is_refused(stranger: Path) -> None:
+def test_bundle_without_model_hash_refused(stranger: Path) -> None:
     (stranger / "meta.json").write_text('{"species": "trex", "algo": "ppo", "seed": 0, "timesteps": 1}')
     with pytest.raises(ConfigError, match="expected mjcf_sha256 in it"):
         load_player(stranger)
 
 
-def test_statistics_of_another_shape_are_refused(stranger: Path) -> None:
+def test_mismatched_statistics_shape_refused(stranger: Path) -> None:
     path = stranger / bundle.NORMALIZATION
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
@@ -163,8 +164,8 @@ def test_statistics_of_another_shape_are_refused(stranger: Path) -> None:
         load_player(stranger)
 
 
-@pytest.mark.parametrize("command", [["dinorl.evaluate"], ["dinorl.play", "--video", "film.mp4"]])
-def test_the_commands_say_so_in_a_line(command: list[str], stranger: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["dinorl.reports.evaluation"], ["dinorl.commands.play", "--video", "film.mp4"]])
+def test_commands_report_hostile_bundle(command: list[str], stranger: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     with_member(stranger / bundle.POLICY, object_array(Evil(canary)))
     done = subprocess.run([sys.executable, "-m", command[0], str(stranger), *command[1:]], cwd=tmp_path,
@@ -175,7 +176,7 @@ def test_the_commands_say_so_in_a_line(command: list[str], stranger: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["state.npz", bundle.OPTIMIZER, bundle.RANDOM, "progress.json", "replay"])
-def test_a_pickle_in_what_a_stage_goes_on_with_is_refused(name: str, tmp_path: Path) -> None:
+def test_pickle_in_resume_state_refused(name: str, tmp_path: Path) -> None:
     cfg = compose(["species=trex", "stage=balance", "algo=sac", "sim.n_envs=4", "sac.batch_size=8",
                    "sac.buffer_size=64", "sac.learning_starts=8", "curriculum.timesteps=64", "eval.every=32",
                    "eval.episodes=1", "env.max_episode_steps=5", "eval.video_seconds=0", "sim.threads=1"])  # fmt: skip

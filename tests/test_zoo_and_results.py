@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from dinorl import results, zoo
+from dinorl.bundle import bundle, locate
+from dinorl.bundle.locate import resolve
 from dinorl.config import ConfigError, compose
-from dinorl.job import write_status
-from dinorl.tracking import Tracker, store
-from dinorl.training import bundle, locate
-from dinorl.training.locate import resolve
+from dinorl.files.run_folder import write_status
+from dinorl.reports import results, zoo
+from dinorl.tracking import store
+from dinorl.tracking.tracker import Tracker
 
 
 @pytest.fixture
 def empty_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(locate, "SPECIES", tmp_path / "species")
+    for module in (locate, zoo):
+        monkeypatch.setattr(module, "SPECIES_DIR", tmp_path / "species")
     return tmp_path / "species"
 
 
-def test_a_run_added_to_the_zoo_goes_by_its_name(
-    stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_added_run_resolves_by_name(stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert zoo.main(["add", str(stage_run)]) == 0
     shipped = resolve("trex/bite")
     assert shipped == empty_zoo / "trex" / "zoo" / "bite"
@@ -53,9 +53,7 @@ def test_a_run_added_to_the_zoo_goes_by_its_name(
     assert zoo.card(shipped) == about | {"seed": 7}, "the same numbers again, and the rest of the card as it was"
 
 
-def test_a_zoo_bundle_says_nothing_of_the_machine_it_was_trained_on(
-    stage_run: Path, empty_zoo: Path, tmp_path: Path
-) -> None:
+def test_zoo_bundle_drops_machine_paths(stage_run: Path, empty_zoo: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(stage_run, tmp_path / "run"))
     config = run / "bundle" / "best" / "config.yaml"
     text = config.read_text()
@@ -70,7 +68,7 @@ def test_a_zoo_bundle_says_nothing_of_the_machine_it_was_trained_on(
     assert zoo.card(resolve("trex/bite"))["recipe"] == {"name": "default", "overrides": ["ppo.gamma=0.9"]}
 
 
-def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(
+def test_outdated_bundle_reports_no_metrics(
     stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     zoo.main(["add", str(stage_run)])
@@ -84,7 +82,7 @@ def test_a_zoo_bundle_of_an_older_model_claims_no_numbers(
     assert "has changed" in capsys.readouterr().err
 
 
-def test_what_is_not_in_the_zoo_is_said_so(empty_zoo: Path) -> None:
+def test_unknown_zoo_name_reported(empty_zoo: Path) -> None:
     with pytest.raises(ConfigError, match=r"trex/bite: no bundle there.*dinorl\.zoo lists"):
         resolve("trex/bite")
 
@@ -105,7 +103,7 @@ def measured(**changes: Any) -> dict[str, Any]:
     )
 
 
-def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds() -> None:
+def test_results_rows_aggregate_seeds() -> None:
     first = results.Result(
         "T. rex", "locomotion", 2, "ppo", 0, 0, {"gate": "passed", "timesteps": 2_000_000, "seconds": 120.0}, measured()
     )
@@ -127,7 +125,7 @@ def test_the_table_has_a_row_for_each_animal_stage_and_algorithm_over_its_seeds(
     assert balance[-2:] == ("60% falls", "100% falls") and balance[8] == ""
 
 
-def test_a_run_whose_folder_is_another_runs_by_now_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwritten_run_folder_excluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = compose(["species=trex", "stage=balance"])
     store.create_store(cfg.tracking)
@@ -142,7 +140,7 @@ def test_a_run_whose_folder_is_another_runs_by_now_is_left_out(tmp_path: Path, m
         assert results.collect() == found
 
 
-def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: Path) -> None:
+def test_readme_rewrite_between_markers_only(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
     row = ("a",) * len(results.HEADER)
@@ -155,7 +153,7 @@ def test_only_what_is_between_the_markers_of_the_readme_is_rewritten(tmp_path: P
         results.rewrite(readme, [])
 
 
-def test_rows_of_what_was_not_measured_now_stay_in_the_table() -> None:
+def test_unmeasured_rows_are_preserved() -> None:
     def row(*names: str, value: str) -> tuple[str, ...]:
         return (*names, *(value,) * (len(results.HEADER) - 3))
 

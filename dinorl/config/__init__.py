@@ -1,7 +1,7 @@
 """The composed config: its schema, its strict rebuild, and composing without the command line."""
 
-from dinorl.config.compose import CONFIG_NAME, base_values, compose, conf_dir
-from dinorl.config.messages import ConfigError
+from dinorl.config.compose import compose
+from dinorl.config.errors import ConfigError
 from dinorl.config.schema import (
     EVENT_ROLES,
     STAGES,
@@ -21,7 +21,9 @@ from dinorl.config.schema import (
     TrackingConfig,
     env_config_type,
 )
-from dinorl.config.strict import MIN_EPISODES, build, flatten, to_container
+from dinorl.config.strict import build, flatten, to_container
+from dinorl.config.together import MIN_EPISODES
+from dinorl.config.tree import CONFIG_NAME, base_values, conf_dir
 
 __all__ = [
     "CONFIG_NAME", "EVENT_ROLES", "MIN_EPISODES", "STAGES", "AlgoConfig", "Config", "ConfigError",

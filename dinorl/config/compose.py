@@ -1,29 +1,13 @@
-"""Where ``conf/`` is, and the same defaults as on the command line for a notebook or a test."""
+"""Composes one stage's config without the command line: for a notebook or a test."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
-if TYPE_CHECKING:
-    from dinorl.config.schema import Config
-
-CONFIG_NAME = "config"
-_PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def conf_dir() -> Path:
-    """Return the conf tree: beside the package in a checkout, inside it where a wheel was installed."""
-    inside = _PACKAGE / "conf"
-    return inside if inside.is_dir() else _PACKAGE.parent / "conf"
-
-
-def base_values() -> DictConfig:
-    """Return every key of ``conf/base`` with its default; what is optional is off there."""
-    return OmegaConf.create({path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")})
+from dinorl.config.explain import explain
+from dinorl.config.schema import Config
+from dinorl.config.strict import build
+from dinorl.config.tree import CONFIG_NAME, conf_dir
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -38,9 +22,6 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
-
-    from dinorl.config.explain import explain
-    from dinorl.config.strict import build
 
     # a caller inside a Hydra application has a GlobalHydra already; it gets it back
     outer = GlobalHydra.instance().hydra

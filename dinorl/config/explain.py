@@ -9,12 +9,12 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 
-from dinorl.config.compose import conf_dir
-from dinorl.config.messages import ConfigError, nearest, unknown_key, unknown_option
-from dinorl.config.schema import STAGES, SpeciesConfig
+from dinorl.config.errors import ConfigError, nearest, unknown_key, unknown_option
+from dinorl.config.schema import STAGES
+from dinorl.config.species import species_config
 from dinorl.config.strict import FOREIGN, foreign_env_key, known_keys
+from dinorl.config.tree import groups
 
 # Config groups that are chosen on the command line, and keys that only the sweeper reads.
 GROUPS = ("species", "stage", "algo", "recipe", "experiment", "sweep")
@@ -124,11 +124,6 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
     return unknown_key(key, [*known_keys(species_config(species)), *SWEEP_KEYS, *GROUPS])
 
 
-def groups(group: str) -> list[str]:
-    """Return the options of a config group."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
-
-
 def chosen_species(overrides: Sequence[str]) -> str:
     """Return the species that overrides choose, or the first of them, or the default."""
     for override in reversed(overrides):
@@ -136,15 +131,3 @@ def chosen_species(overrides: Sequence[str]) -> str:
         if key.lstrip("+") == "species":
             return value.split(",")[0]
     return "trex"
-
-
-def species_config(species: str) -> SpeciesConfig | None:
-    """Return a species as its file in ``conf/species`` describes it, or None if there is none."""
-    path = conf_dir() / "species" / f"{species}.yaml"
-    if not path.is_file():
-        return None
-    node = OmegaConf.load(path).species
-    from dinorl.config.schema import EventConfig
-
-    event = EventConfig(node.event.name, list(node.event.effectors), dict(node.event["keys"]))
-    return SpeciesConfig(node.name, node.title, node.gym_name, node.mjcf, list(node.feet), list(node.gait_phase), event)

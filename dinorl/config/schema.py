@@ -246,3 +246,8 @@ def _env_type(species: str, keys: tuple[tuple[str, str], ...]) -> type[EnvConfig
 def env_config_type(species: SpeciesConfig) -> type[EnvConfig]:
     """Return the type of ``env`` for a species: the knobs of every animal and those of its own event."""
     return _env_type(species.name, tuple(species.event.keys.items()))
+
+
+def stage_label(stage: str, event: str) -> str:
+    """Return what people call a stage: the third goes by the species' event."""
+    return event if stage == "behavior" else stage

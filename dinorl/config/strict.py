@@ -16,9 +16,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dinorl.config.compose import conf_dir
-from dinorl.config.messages import ConfigError, nearest, unknown_key, wrong_value
+from dinorl.config.errors import ConfigError, nearest, unknown_key, wrong_value
 from dinorl.config.schema import STAGES, Config, EnvConfig, SpeciesConfig, env_config_type
+from dinorl.config.together import check_together
+from dinorl.config.tree import conf_dir
 
 # Kept verbatim in recipes that were converted from TOML: what another program's JAX backend was told.
 FOREIGN = ("jax",)
@@ -119,8 +120,6 @@ RANGES: dict[str, tuple[Range, object]] = {
     "env.push_speed": (_NON_NEGATIVE, 0.5),
     "seed": (Range(0, 2**20), 0),
 }
-# With fewer episodes than this a gate's verdict is a coin flip, so it is never called proven.
-MIN_EPISODES = 32
 CHOICES: dict[str, tuple[str, ...]] = {
     "ppo.lr_schedule": ("linear", "cosine"),
     "sac.lr_schedule": ("linear", "cosine"),
@@ -145,7 +144,7 @@ def build(cfg: DictConfig) -> Config:
     content = {key: value for key, value in content.items() if key not in (*FOREIGN, "hydra")}
     built = _convert(content, Config, "")
     assert isinstance(built, Config)
-    _check_together(built)
+    check_together(built)
     return built
 
 
@@ -306,38 +305,3 @@ def _check_target_entropy(key: str, value: object) -> None:
 
 
 _SPECIAL = {"sac.ent_coef": _check_entropy, "sac.target_entropy": _check_target_entropy}
-
-
-def _check_together(cfg: Config) -> None:
-    """Refuse values that are possible alone but not with each other."""
-    if cfg.algo.name == "ppo":
-        rollout = cfg.ppo.n_steps * cfg.sim.n_envs
-        if rollout % cfg.ppo.batch_size:
-            small = [d for d in range(1, math.isqrt(rollout) + 1) if rollout % d == 0]
-            best = min((*small, *(rollout // d for d in small)), key=lambda d: abs(d - cfg.ppo.batch_size))
-            raise ConfigError(
-                f"ppo.batch_size={cfg.ppo.batch_size}: expected a divisor of ppo.n_steps × sim.n_envs = "
-                f"{cfg.ppo.n_steps} × {cfg.sim.n_envs} = {rollout}; the nearest is {best}. Type ppo.batch_size={best}"
-            )
-        if rollout < 2:
-            raise ConfigError("ppo.n_steps=1: with sim.n_envs=1 a rollout has one sample; type ppo.n_steps=24")
-    # dinorl.evaluation's clopper_pearson_lower(n, n) is 0.05^(1/n); with few episodes nothing is proven anyway
-    asked, episodes = cfg.curriculum.min_success_lcb, cfg.eval.episodes
-    shown = 0.05 ** (1.0 / episodes)
-    if asked is not None and shown < asked and episodes >= MIN_EPISODES:
-        enough = math.ceil(math.log(0.05) / math.log(asked)) if asked < 1.0 else None
-        raise ConfigError(
-            f"curriculum.min_success_lcb={asked}: {episodes} episodes that all succeed show {shown:.3f}, "
-            "so no policy could pass; it takes "
-            + (f"{enough}. Type eval.episodes={enough}" if enough else "less. Type curriculum.min_success_lcb=0.9")
-        )
-    if len(cfg.species.gait_phase) != len(cfg.species.feet):
-        raise ConfigError(
-            f"species.gait_phase: expected {len(cfg.species.feet)} numbers, one a foot, found {cfg.species.gait_phase}"
-        )
-    for arch in ("ppo", "sac"):
-        layers = getattr(cfg, arch).policy_kwargs.net_arch
-        if not 1 <= len(layers) <= 16 or min(layers) < 1 or max(layers) > 4096:
-            raise wrong_value(
-                f"{arch}.policy_kwargs.net_arch", layers, "1 to 16 layers of 1 to 4096 units each", "[128,128]"
-            )

@@ -10,7 +10,7 @@ import numpy as np
 
 from dinorl.config import Config
 from dinorl.envs.task import Task
-from dinorl.sim.batch import Simulation
+from dinorl.sim.cpu import Simulation
 from dinorl.sim.model import Animal
 from dinorl.sim.random import uniform
 from dinorl.tasks import episode

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from dinorl.config import Config, compose
 from dinorl.envs.batch import BatchEnv, Step
 from dinorl.envs.render import Camera
-from dinorl.envs.vec_env import episode_infos
+from dinorl.learners.vec_env import episode_infos
 
 _FPS = 50
 

@@ -9,8 +9,8 @@ import numpy as np
 from dinorl.config import Config
 from dinorl.sim.model import Animal
 from dinorl.tasks import episode
+from dinorl.tasks.rewards import EVENT_TERMS, TERMS, Knobs, Term, happened
 from dinorl.tasks.signals import Array, Body, Signals
-from dinorl.tasks.terms import EVENT_TERMS, TERMS, Knobs, Term, happened
 
 # A foot bears load from this share of the body weight on.
 CONTACT_LOAD = 0.01

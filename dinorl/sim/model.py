@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from dinorl.config import ConfigError, SimConfig, SpeciesConfig
-
-SPECIES_DIR = Path(__file__).resolve().parent.parent / "species"
-
-
-def mjcf_path(species: SpeciesConfig) -> Path:
-    """Return the species' MJCF: a path in ``dinorl/species``, or an absolute one."""
-    return SPECIES_DIR / species.mjcf
-
-
-def mjcf_hash(species: SpeciesConfig) -> str:
-    """Return the SHA-256 of the species' MJCF, the identity of the animal that a policy was trained on."""
-    return hashlib.sha256(mjcf_path(species).read_bytes()).hexdigest()
+from dinorl.config.species import mjcf_path
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dinorl.files.run_folder import SENT, SPOOL
 from dinorl.tracking.store import FOLDER_TAG, client, experiment_id
 
-SPOOL, SENT = "tracking.jsonl", "tracking.sent"
 # Limits of one MLflow log_batch call.
 MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
 PARENT_TAG = "mlflow.parentRunId"

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 
 from dinorl.config import Config, ConfigError, build, to_container
 from dinorl.envs.batch import Fault
+from dinorl.files.untrusted import parse_config, read_arrays
 from dinorl.sim.model import Animal
-from dinorl.training.untrusted import parse_config, read_arrays
 
 FOLDER = "faults"
 KEPT = 20  # files a stage; more of them say nothing new

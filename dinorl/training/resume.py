@@ -20,14 +20,14 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from dinorl.bundle import bundle
+from dinorl.bundle.locate import numbered
 from dinorl.config import Config, ConfigError
-from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.plan import identity
-from dinorl.sim.model import mjcf_hash
-from dinorl.training import bundle
-from dinorl.training.algorithms import StagePPO, StageSAC
-from dinorl.training.locate import numbered
-from dinorl.training.untrusted import read_arrays, read_json
+from dinorl.config.identity import identity
+from dinorl.config.species import mjcf_hash
+from dinorl.files.untrusted import read_arrays, read_json
+from dinorl.learners.algorithms import StagePPO, StageSAC
+from dinorl.learners.vec_env import DinoVecEnv
 
 log = logging.getLogger(__name__)
 

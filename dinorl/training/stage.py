@@ -13,11 +13,11 @@ from joblib import cpu_count
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from dinorl.bundle import bundle
+from dinorl.bundle.film import film
+from dinorl.bundle.locate import resolve
 from dinorl.config import MIN_EPISODES, Config
-from dinorl.envs.vec_env import DinoVecEnv
-from dinorl.tracking import Tracker
-from dinorl.training import bundle, resume
-from dinorl.training.algorithms import (
+from dinorl.learners.algorithms import (
     StagePPO,
     StageSAC,
     bearing_scale,
@@ -26,10 +26,11 @@ from dinorl.training.algorithms import (
     replay_ratio,
     wrapped,
 )
-from dinorl.training.callback import StageCallback, TrackerOutput
-from dinorl.training.film import film
+from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.tracking.tracker import Tracker
+from dinorl.training import resume
+from dinorl.training.follow import StageCallback, TrackerOutput
 from dinorl.training.interrupt import Interruption
-from dinorl.training.locate import resolve
 
 log = logging.getLogger(__name__)
 

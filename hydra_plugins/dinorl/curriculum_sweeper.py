@@ -1,4 +1,4 @@
-"""Hydra's door to :class:`dinorl.sweep.Sweep`. Hydra imports this at every start, so nothing heavy is imported here."""
+"""Hydra's door to :class:`dinorl.sweep.run.Sweep`. Hydra imports this at every start, so nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +36,7 @@ class CurriculumSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan, check and run everything that the overrides ask for."""
-        from dinorl.sweep import Sweep
+        from dinorl.sweep.run import Sweep
 
         assert self.hydra_context is not None and self.task_function is not None and self.config is not None
         params = [f"{key}={value}" for key, value in self.params.items()]

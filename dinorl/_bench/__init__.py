@@ -1,1 +1,0 @@
-"""What ``dinorl.bench`` measures, and what it compares with."""

@@ -1,0 +1,1 @@
+"""What ``dinorl.benchmarks.report`` measures, and what it compares with."""

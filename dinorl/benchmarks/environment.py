@@ -1,0 +1,146 @@
+"""Environment-only speed: our batch, the limit, and plain environments in Stable-Baselines3's vectorisers."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import mujoco
+import numpy as np
+from joblib import cpu_count
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from dinorl.benchmarks.plain_env import PlainEnv, control
+from dinorl.config import Config
+from dinorl.envs.batch import BatchEnv
+from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.sim.model import Animal
+
+PLAIN_ENVIRONMENTS = 4
+# So many random actions, uniform in [-1, 1], are drawn beforehand and played round and round.
+ACTIONS = 64
+
+
+class Contender(Protocol):
+    """Something whose speed is measured, a while at a time."""
+
+    def run(self, seconds: float) -> float:
+        """Step for about so long and return environment steps per second."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class VecEnvContender:
+    """Steps a VecEnv with random actions.
+
+    Attributes:
+        steps, episodes: environment steps done and episodes ended so far.
+    """
+
+    def __init__(self, env: VecEnv) -> None:
+        self._env = env
+        env.seed(0)
+        env.reset()
+        shape = (ACTIONS, env.num_envs, *env.action_space.shape)  # type: ignore[misc]
+        self._actions = np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype(np.float32)
+        self._calls = 0
+        self.steps = self.episodes = 0
+
+    def run(self, seconds: float) -> float:
+        """Step for about so long and return environment steps per second."""
+        begun, before = time.perf_counter(), self.steps
+        while (elapsed := time.perf_counter() - begun) < seconds:
+            done = self._env.step(self._actions[self._calls % ACTIONS])[2]
+            self._calls += 1
+            self.steps += self._env.num_envs
+            self.episodes += int(done.sum())
+        return (self.steps - before) / elapsed
+
+    def close(self) -> None:
+        """End the environment, its processes included."""
+        self._env.close()
+
+
+@dataclass(frozen=True)
+class Motion:
+    """An episode of one animal of the batch."""
+
+    state: np.ndarray  # MuJoCo's integration state at its beginning
+    commands: np.ndarray  # (steps, actuators) what the servos were told, rad
+
+
+def record(cfg: Config, steps: int = 20_000, n: int = 32) -> list[Motion]:
+    """Return the episodes of ``n`` animals of the batch that act at random, ``steps`` control steps of all together."""
+    env = BatchEnv(cfg, n)
+    env.seed(0)
+    env.reset()
+    rng = np.random.default_rng(0)
+    began, motions = list(env.sim.state()["physics"]), list[Motion]()
+    told: list[list[np.ndarray]] = [[] for _ in range(n)]
+    for _ in range(max(1, steps // n)):
+        done = env.step(rng.uniform(-1.0, 1.0, (n, *env.action_space.shape))).episodes.ids
+        commands = control(env.animal, env.signals.action)
+        for i in range(n):
+            told[i].append(commands[i])
+        if done.size:
+            now = env.sim.state()["physics"]
+        for i in done:
+            motions.append(Motion(began[i], np.stack(told[i])))
+            began[i], told[i] = now[i], []
+    return motions + [Motion(began[i], np.stack(told[i])) for i in range(n) if told[i]]
+
+
+class Limit:
+    """Plain ``mj_step`` loops, a thread and an ``MjData`` each: no observation, no reward.
+
+    They step what the batch steps, its own episodes recorded: animals that lie, shake or stand cost different physics.
+
+    Attributes:
+        steps: control steps done so far, all threads together.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self._model, self._frame_skip = Animal(cfg.species, cfg.sim).model, cfg.sim.frame_skip
+        self._data = [mujoco.MjData(self._model) for _ in range(cfg.sim.threads or cpu_count())]
+        motions = record(cfg)
+        self._motions = [motions[i :: len(self._data)] for i in range(len(self._data))]
+        self.steps = 0
+
+    def run(self, seconds: float) -> float:
+        """Step for about so long and return control steps per second, all threads together."""
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(len(self._data)) as pool:
+            steps = sum(pool.map(partial(self._loop, begun + seconds), self._data, self._motions))
+        elapsed = time.perf_counter() - begun
+        self.steps += steps
+        return steps / elapsed
+
+    def _loop(self, until: float, data: mujoco.MjData, motions: list[Motion]) -> int:
+        steps, again = 0, itertools.cycle(motions)
+        while time.perf_counter() < until:
+            motion = next(again)
+            mujoco.mj_setState(self._model, data, motion.state, mujoco.mjtState.mjSTATE_INTEGRATION.value)
+            for command in motion.commands:
+                data.ctrl[:] = command
+                mujoco.mj_step(self._model, data, nstep=self._frame_skip)
+            steps += len(motion.commands)
+        return steps
+
+    def close(self) -> None:
+        """Nothing to free: the threads end with each run."""
+
+
+def environment_contenders(cfg: Config) -> dict[str, Contender]:
+    """Return what is compared, by its name in the report."""
+    make = partial(PlainEnv, cfg)
+    return {
+        "batch": VecEnvContender(DinoVecEnv(cfg)),
+        "limit": Limit(cfg),
+        "dummy": VecEnvContender(DummyVecEnv([make] * PLAIN_ENVIRONMENTS)),
+        "subproc": VecEnvContender(SubprocVecEnv([make] * PLAIN_ENVIRONMENTS)),
+    }

@@ -1,0 +1,86 @@
+"""Films a bundle's policy at real speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dinorl.bundle import bundle
+from dinorl.bundle.player import load_player
+from dinorl.envs.batch import BatchEnv
+from dinorl.envs.render import Camera
+
+FPS = 25  # a picture every other control step at 50 Hz
+GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
+SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
+EVENT_HELD = 0.6  # s, for which the picture stands still at the event
+
+
+def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> Path:
+    """Play a bundle's policy on an evaluation seed and write what is seen.
+
+    Args:
+        source: the bundle.
+        path: of the film; its ending says the format (.mp4, .gif).
+        seconds: the film's length; episodes follow each other, and at an event the picture stands still a moment.
+        seed: default the first evaluation seed.
+
+    Raises:
+        RuntimeError: there is no OpenGL to draw with.
+    """
+    cfg = bundle.load_config(source)
+    policy = load_player(source)
+    batch = BatchEnv(cfg, 1)
+    batch.seed(cfg.eval.seed if seed is None else seed)
+    observation = batch.reset()
+    gif = path.suffix.lower() == ".gif"
+    camera = Camera(batch, *(GIF_SIZE if gif else ()))
+    dt = batch.animal.control_timestep
+    every = max(1, round(1.0 / ((GIF_FPS if gif else FPS) * dt)))
+    # a GIF says how long a picture stays, in ms, and how often the whole is shown: for ever
+    timing: dict[str, Any] = {"duration": 1000.0 * every * dt, "loop": 0} if gif else {"fps": 1.0 / (every * dt)}
+    event, title = cfg.species.event.name.replace("_", " "), cfg.species.title
+    length, held = round(seconds / (every * dt)), round(EVENT_HELD / (every * dt))
+    written = step = 0
+    speed = 0.0
+    with imageio.get_writer(path, **timing) as writer:
+        while written < length:
+            if step % every == 0:
+                picture = camera.picture(0)
+                writer.append_data(subtitled(picture, title, f"{speed:.1f} m/s"))  # type: ignore[attr-defined]
+                written += 1
+            taken = batch.step(policy(observation))
+            observation = taken.observation
+            speed = averaged(speed, batch)
+            step += 1
+            if not taken.episodes.ids.size:
+                continue
+            if taken.success[0]:  # the next picture is of the next episode
+                happened = subtitled(picture, title, f"{speed:.1f} m/s", f"{event}!")
+                for _ in range(min(held, length - written)):
+                    writer.append_data(happened)  # type: ignore[attr-defined]
+                    written += 1
+            speed = 0.0
+    camera.close()
+    return path
+
+
+def averaged(speed: float, batch: BatchEnv) -> float:
+    """Return the first animal's speed ahead, m/s, averaged over :data:`SPEED_WINDOW`, after one more step."""
+    new = float(batch.signals.velocity_h[0, 0])
+    return speed + (new - speed) * batch.animal.control_timestep / SPEED_WINDOW
+
+
+def subtitled(picture: np.ndarray, *texts: str) -> np.ndarray:
+    """Return a (height, width, 3) picture with texts side by side at its lower edge."""
+    image = Image.fromarray(picture)
+    height = image.height // 18
+    ImageDraw.Draw(image).text(
+        (height // 2, image.height - 1.5 * height), "   ".join(filter(None, texts)), fill="white",
+        font=ImageFont.load_default(height), stroke_width=max(1, height // 10), stroke_fill="black",
+    )  # fmt: skip
+    return np.asarray(image)

@@ -1,0 +1,49 @@
+"""Finds the bundle that a user means. Imports nothing heavy: plans are checked with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dinorl.config import ConfigError
+from dinorl.config.species import SPECIES_DIR
+from dinorl.files.run_folder import META
+
+ZOO = "zoo"
+
+
+def zoo() -> dict[str, Path]:
+    """Return the bundles that come with dinorl, by name, such as ``trex/bite``."""
+    folders = sorted(path.parent for path in SPECIES_DIR.glob(f"*/{ZOO}/*/{META}"))
+    return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
+
+
+def resolve(where: str | Path) -> Path:
+    """Return the bundle that a path, a run folder, an MLflow run id or a zoo name means; of a run folder, the best.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = Path(where)
+    for candidate in (path, path / "best", path / "bundle" / "best", *numbered(path / "bundle"), *numbered(path)):
+        if (candidate / META).is_file():
+            return candidate
+    if not path.exists() and (shipped := zoo().get(str(where))):
+        return shipped
+    if not path.exists() and len(str(where)) == 32 and all(c in "0123456789abcdef" for c in str(where)):
+        from dinorl.tracking.store import run_folder  # mlflow takes seconds to import
+
+        folder = run_folder(str(where))
+        if folder is not None:
+            return resolve(folder)
+    found = "it does not exist" if not path.exists() else f"found no {META} in it, in bundle/ or in bundle/best/"
+    raise ConfigError(
+        f"{where}: no bundle there: {found}. Give the path of a bundle, of a stage's run folder, an MLflow run id, or "
+        "a name that python -m dinorl.zoo lists"
+    )
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Return the bundles of a ``bundle`` folder that go by their step number, the newest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)

@@ -1,0 +1,154 @@
+"""``python -m dinorl.convert DIR``: turns a folder of TOML stage files into a recipe.
+
+    DIR/<species>/stage<n>_<anything>.toml   →   conf/recipe/<name>/<species>/<stage>.yaml
+
+Values are taken as they are. What is not taken is listed with the reason, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dinorl.config import STAGES, ConfigError, SpeciesConfig, conf_dir
+from dinorl.config.errors import nearest, unknown_option
+from dinorl.config.explain import species_config
+from dinorl.config.strict import FOREIGN, known_keys
+
+# Tables of a stage file that become nodes of the same name.
+TABLES = ("env", "ppo", "sac", "curriculum")
+_STAGE_FILE = re.compile(r"stage([123])\w*\.toml$")
+
+
+@dataclass
+class Converted:
+    """One stage file as a recipe file."""
+
+    source: Path
+    species: str
+    stage: str
+    content: dict[str, Any]
+    not_taken: list[tuple[str, str]] = field(default_factory=list)  # key, reason
+
+
+def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
+    """Convert one stage file.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    known = set(known_keys(species))
+    result = Converted(path, species.name, stage, {})
+    called = tables.pop("stage", {})
+    own_name = species.event.name if stage == "behavior" else stage
+    for key, value in called.items():
+        if key == "name" and value in (own_name, stage):
+            continue  # said by where the recipe file lies
+        result.not_taken.append((f"stage.{key}", f"{value!r}: this stage of {species.name} is called {own_name}"))
+    for name, table in tables.items():
+        if name in FOREIGN:
+            result.content[name] = table
+            result.not_taken.append(
+                (f"{name}.*", "there is no JAX backend; kept verbatim under its own key, for the record")
+            )
+        elif name in TABLES and isinstance(table, dict):
+            _take(table, name, known, result.content.setdefault(name, {}), result)
+        else:
+            result.not_taken.append((name, f"unknown table; known are {', '.join((*TABLES, *FOREIGN))}"))
+    return result
+
+
+def _take(table: dict[str, Any], prefix: str, known: set[str], into: dict[str, Any], result: Converted) -> None:
+    for key, value in table.items():
+        full = f"{prefix}.{key}"
+        if isinstance(value, dict):
+            below: dict[str, Any] = {}
+            _take(value, full, known, below, result)
+            if below:
+                into[key] = below
+        elif full in known:
+            into[key] = value
+        else:
+            close = nearest(full, known)
+            result.not_taken.append((full, "unknown key" + (f"; the nearest is {close[0]}" if close else "")))
+
+
+def convert(folder: Path) -> list[Converted]:
+    """Convert every stage file below a folder, one folder a species.
+
+    Raises:
+        ConfigError: there is none, a species is unknown, or a file is not TOML.
+    """
+    files = sorted(folder.glob("*/*.toml"))
+    if not files:
+        raise ConfigError(
+            f"{folder}: found no stage files; expected <species>/stage1_….toml, stage2_….toml and stage3_….toml in it"
+        )
+    converted = []
+    for path in files:
+        match = _STAGE_FILE.fullmatch(path.name)
+        if match is None:
+            raise ConfigError(f"{path}: expected a name such as stage1_balance.toml, with the number of the stage")
+        species = species_config(path.parent.name)
+        if species is None:
+            options = sorted(p.stem for p in (conf_dir() / "species").glob("*.yaml"))
+            raise ConfigError(f"{path.parent}: {unknown_option('species', path.parent.name, options)}")
+        converted.append(convert_file(path, species, STAGES[int(match[1]) - 1]))
+    return converted
+
+
+def write(converted: Converted, recipe: Path) -> Path:
+    """Write a recipe file and return its path."""
+    path = recipe / converted.species / f"{converted.stage}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = (
+        f"# @package _global_\n# Made from {converted.source.parent.name}/{converted.source.name} "
+        "by python -m dinorl.convert; units and meanings are in conf/base.\n"
+    )
+    path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(converted.content)))
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert a folder and print the report; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dinorl.config.convert", description="Turn TOML stage files into a recipe."
+    )
+    parser.add_argument("folder", type=Path, help="holds <species>/stage<n>_<name>.toml")
+    parser.add_argument("--name", default="toml", help="of the recipe: recipe=NAME (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="recipes' folder (default: conf/recipe)")
+    chosen = parser.parse_args(arguments)
+    out = (chosen.out or conf_dir() / "recipe") / chosen.name
+    try:
+        converted = convert(chosen.folder)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    group = out.parent / f"{chosen.name}.yaml"
+    if not group.exists():
+        group.parent.mkdir(parents=True, exist_ok=True)
+        group.write_text(
+            (conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{chosen.name}/")
+        )
+    for one in converted:
+        taken = sum(len(table) for name, table in one.content.items() if name not in FOREIGN)
+        print(f"{write(one, out)}: {taken} keys from {one.source}")
+        for key, reason in one.not_taken:
+            print(f"    not taken: {key}: {reason}")
+    print(f"use it with recipe={chosen.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Overrides as typed: which stage each is for, and what is swept. Hydra's parser reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from dinorl.config.errors import ConfigError, unknown_option
+from dinorl.config.explain import SCOPES, explain_key
+from dinorl.config.schema import STAGES, Config
+from dinorl.config.together import NEEDS
+from dinorl.config.tree import base_values
+
+# Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
+SWEEPER_KEYS = ("sweep",)
+# Keys that are one command's, not one stage's; and those that the sweeper itself gives each job.
+COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required")
+GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job"))
+# Keys by which a config group's option says what it is.
+CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One override, with the values it is swept over (one, if it is not)."""
+
+    scope: str | None  # the stage it is for; None: all
+    key: str  # with Hydra's + or ~, without the scope
+    values: tuple[str | None, ...]  # None: no value (~key)
+    typed: str  # as the user wrote the key
+
+    @property
+    def name(self) -> str:
+        """The key without Hydra's + or ~."""
+        return self.key.lstrip("+~")
+
+    def override(self, value: str | None) -> str:
+        """Return the override that sets one of the values."""
+        return self.key if value is None else f"{self.key}={value}"
+
+
+def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[list[Setting], list[str]]:
+    """Split parsed overrides into settings of stages and the stages that are to be run, in order.
+
+    Args:
+        overrides: as Hydra's parser returns them.
+        strict: refuse settings of stages that are not run.
+
+    Raises:
+        ConfigError: a stage does not exist, or is not run.
+    """
+    settings: list[Setting] = []
+    stages = list(STAGES)
+    for override in overrides:
+        head, _, rest = override.key_or_group.partition(".")
+        values = _values(override)
+        typed = override.get_key_element()
+        if override.key_or_group == "stage":
+            for value in values:
+                if value not in STAGES:
+                    raise unknown_option("stage", str(value), STAGES)
+            stages = [stage for stage in STAGES if stage in values]
+        elif head in SWEEPER_KEYS:
+            if len(values) > 1:
+                raise _once(str(override.input_line), f"{typed}={values[0]}")
+        elif rest and head in SCOPES:
+            _set(settings, Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
+        elif head.isdigit():
+            raise explain_key(override.key_or_group, [])
+        else:
+            _set(settings, Setting(None, typed, values, typed))
+    for setting in settings:
+        if setting.name in CHOSEN_WHOLE:
+            group = setting.name.partition(".")[0]
+            raise ConfigError(f"{setting.typed}: is said by conf/{group}/, which is chosen whole. Type {group}=…")
+        if setting.name in GIVEN_KEYS:
+            raise ConfigError(f"{setting.typed}: is given to each job by the sweeper. Remove it")
+        if setting.name in COMMAND_KEYS and (setting.scope is not None or len(setting.values) > 1):
+            raise _once(setting.typed, f"{setting.name}={setting.values[0]}")
+        if setting.scope is not None and setting.name == "warm_start" and setting.scope != stages[0]:
+            raise ConfigError(
+                f"{setting.typed}: stage {setting.scope} starts from the stage before it. "
+                f"Type warm_start=… for the first stage, or stage={setting.scope} to run it alone"
+            )
+        if strict and setting.scope is not None and setting.scope not in stages:
+            raise ConfigError(
+                f"{setting.typed}: stage {setting.scope} is not run by this command (stage={','.join(stages)}). "
+                f"Remove it, or type stage={','.join(s for s in STAGES if s in (*stages, setting.scope))}"
+            )
+    return settings, stages
+
+
+def _once(typed: str, instead: str) -> ConfigError:
+    return ConfigError(f"{typed}: is one thing for the whole command. Type {instead}")
+
+
+def _set(settings: list[Setting], setting: Setting) -> None:
+    """Add a setting; of the same key the last one counts, as everywhere in Hydra, also if both are sweeps."""
+    settings[:] = [s for s in settings if (s.scope, s.key) != (setting.scope, setting.key)]
+    settings.append(setting)
+
+
+def _values(override: Override) -> tuple[str | None, ...]:
+    if override.is_delete():
+        return (None,)
+    if override.is_sweep_override():
+        if not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{override.input_line}: expected values that can be counted, found an interval. "
+                f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step)"
+            )
+        values = tuple(override.sweep_string_iterator())
+        if not values:
+            raise ConfigError(f"{override.input_line}: expected at least one value, found nothing that matches")
+        return values
+    return (override.get_value_element_as_str(),)
+
+
+def stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
+    """Return one stage's overrides: the plain ones, then the stage's own, which win whatever the order."""
+    own = {s.name for s in settings if s.scope == stage}
+    plain = [s for s in settings if s.scope is None and s.name not in own]
+    scoped = [s for s in settings if s.scope == stage]
+    return [f"stage={stage}"] + [s.override(chosen.get(id(s), s.values[0])) for s in (*plain, *scoped)]
+
+
+def _is_off(value: str | None, off: float | None) -> bool:
+    return value in ("null", None) or (off is not None and yaml.safe_load(value) == off)
+
+
+def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
+    """Refuse a key that does nothing in any of the configs it is set in, as what it needs is not there."""
+    if setting.name not in NEEDS:
+        return
+    off = OmegaConf.select(base_values(), setting.name)
+    if all(_is_off(value, off) for value in setting.values):
+        return  # to turn off what is off is no mistake
+    holds, so, instead = NEEDS[setting.name]
+    if not any(map(holds, configs)):
+        raise ConfigError(f"{setting.typed}: means nothing here, {so}. {instead}, or remove it")
+
+
+def hydra_value(text: str) -> str:
+    """Quote a string so that Hydra's grammar takes it as it is."""
+    # in its quoted strings a backslash is a backslash, but for those right before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    return f"'{escaped}'"
+
+
+def one_stage(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of the one stage whose config is asked for: its own stage-scoped keys, without the scope."""
+    settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)), strict=False)
+    return stage_overrides(settings, {}, stages[0])

@@ -1,0 +1,130 @@
+"""A sweep's folder: which job each run folder in it belongs to, what is done, and that one command writes there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dinorl.config import ConfigError
+from dinorl.config.identity import trained_on
+from dinorl.files.lock import locked
+from dinorl.files.run_folder import SPOOL, read_status, write_json
+from dinorl.sweep.plan import Job, Plan
+
+PLAN_FILE = "plan.json"
+
+
+class SweepFolder:
+    """The folder of one sweep.
+
+    Args:
+        path: where it is, or will be.
+        resume: whether what an earlier command left in it may be gone on with.
+    """
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self.path, self.resume = path, resume
+
+    def run_dir(self, job: Job) -> Path:
+        """Return a job's run folder."""
+        return self.path / job.folder
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a folder that is not this sweep's own; find what the plan's jobs have left in it.
+
+        A job that two lineages share lies in the folder of the one that was planned first, then.
+        """
+        if not self.path.exists():
+            return
+        if not self.resume:
+            raise ConfigError(
+                f"{self.path} is there already; with resume=false nothing of it may be reused. "
+                "Type another sweep.name, or resume=true to run what is missing"
+            )
+        known = self._known()
+        # whose lineage is there still: a run needs its parent's
+        places = {k: f for f, k in known.items() if (self.path / f).parent.joinpath(SPOOL).exists()}
+        for job in plan.jobs:
+            if job.key in places:
+                job.lineage = places[job.key].partition("/")[0]
+            elif any((self.run_dir(job) / "bundle").glob("*")):
+                raise ConfigError(
+                    f"{self.run_dir(job)}: holds a run of another plan: {self._difference(job)}. "
+                    "Type another sweep.name, or delete that folder"
+                )
+
+    def _difference(self, job: Job) -> str:
+        """Return in what a job's folder is not its own."""
+        from dinorl.bundle.locate import resolve
+        from dinorl.files.untrusted import read_config
+
+        with contextlib.suppress(ConfigError, OmegaConfBaseException):
+            old = read_config(resolve(self.run_dir(job)) / "config.yaml")
+            changed = [
+                f"{key} was {before}, is {now}"
+                for key, now in trained_on(job.config).items()
+                if (before := OmegaConf.select(old, key)) != now
+            ]
+            if changed:
+                return "; ".join(changed[:3]) + ("; …" if len(changed) > 3 else "")
+        return "the stages before it, its warm_start or the animal's MJCF have changed"
+
+    @contextlib.contextmanager
+    def held(self, plan: Plan) -> Iterator[None]:
+        """Make the sweep's folder if it is not there, and hold it: no other command may write there meanwhile."""
+        with contextlib.ExitStack() as held:
+            made = False
+            try:
+                with contextlib.suppress(FileExistsError):
+                    self.path.mkdir(parents=True)
+                    made = True
+                held.enter_context(locked(self.path))
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"sweep.name={self.path.name}: another command runs in {self.path}. Wait for it, or type "
+                    "another sweep.name"
+                ) from error
+            except OSError as error:
+                raise ConfigError(f"{self.path}: cannot be made: {error.strerror}. Type another sweep.name") from error
+            if not made:
+                self.check(plan)  # another command may have been at it until now
+            yield
+
+    def link_shared(self, job: Job) -> None:
+        """Show a shared job in the folders of the other lineages that it serves."""
+        for name in job.lineages:
+            link = self.path / name / f"{job.index}-{job.stage}"
+            if name != job.lineage and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(Path("..") / job.folder, target_is_directory=True)
+
+    def remember(self, jobs: Sequence[Job]) -> None:
+        """Keep which job each run folder belongs to, for the same command given again."""
+        write_json(self.path / PLAN_FILE, self._known() | {job.folder: job.key for job in jobs})
+
+    def _known(self) -> dict[str, str]:
+        """Return the key of the job that each run folder belongs to."""
+        path = self.path / PLAN_FILE
+        if not path.exists():
+            return {}
+        try:
+            known: dict[str, str] = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: expected what each run folder is, found something else ({error}). Type another sweep.name"
+            ) from error
+        return known
+
+    def done(self, plan: Plan) -> set[str]:
+        """Return the keys of the jobs that need no training any more."""
+        known = self._known()
+        return {
+            job.key
+            for job in plan.jobs
+            if known.get(job.folder) == job.key and (read_status(self.run_dir(job)) or {}).get("status") == "DONE"
+        }
