@@ -18,7 +18,6 @@ SPECIES = ("velociraptor", "trex", "brachiosaurus")
 def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a T. rex's third stage, trained for a moment; read only."""
     from dinorl.config import compose
-    from dinorl.tracking.tracker import NullTracker
     from dinorl.training.stage import run_stage
 
     folder = tmp_path_factory.mktemp("stage_run")
@@ -26,7 +25,7 @@ def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["species=trex", "stage=behavior", "sim.n_envs=8", "ppo.n_steps=16", "ppo.batch_size=64", "eval.episodes=2",
          "curriculum.timesteps=128", "eval.video_seconds=0", "env.max_episode_steps=20"]
     )  # fmt: skip
-    run_stage(cfg, folder, NullTracker())
+    run_stage(cfg, folder)
     return folder
 
 

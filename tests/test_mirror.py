@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dinorl.learners.algorithms import deterministic, make_model, wrapped
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.mirror import mirror_of
-from dinorl.learners.algorithms import deterministic, make_model, wrapped
 from dinorl.learners.vec_env import DinoVecEnv, MirrorVecEnv
 from dinorl.sim.model import Animal
 from tests.conftest import SPECIES

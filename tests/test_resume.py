@@ -1,4 +1,4 @@
-"""An interrupted stage goes on exactly: what it comes to is what it would have come to."""
+"""An interrupted stage resumes exactly: its result is that of a stage that ran through."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from dinorl.bundle.locate import numbered
 from dinorl.config import Config, ConfigError, compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tracking.tracker import NullTracker
+from dinorl.learners.sb3 import TRAINING_SEEDS
 from dinorl.training import resume
 from dinorl.training.interrupt import Interrupted, Interruption
-from dinorl.training.stage import TRAINING_SEEDS, run_stage
+from dinorl.training.stage import run_stage
 
 SMALL = ("sim.n_envs=8", "eval.episodes=2", "env.max_episode_steps=40", "eval.video_seconds=0", "eval.every=400",
          "sim.threads=1")  # fmt: skip
@@ -27,7 +27,7 @@ def small(*overrides: str) -> Config:
 
 
 class Stopped(Interruption):
-    """Hears SIGTERM at the n-th look."""
+    """Receives SIGTERM at the n-th check."""
 
     def __init__(self, looks: int) -> None:
         super().__init__()
@@ -60,11 +60,11 @@ def assert_same(one: Path, other: Path) -> None:
 def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_path: Path) -> None:
     cfg = small(*algorithm)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    run_stage(cfg, straight, NullTracker())  # type: ignore[arg-type]
+    run_stage(cfg, straight)
     interruptions = 0
     for looks in (30, 20, 20, 1, 10_000):
         try:
-            run_stage(cfg, broken, NullTracker(), Stopped(looks))  # type: ignore[arg-type]
+            run_stage(cfg, broken, interruption=Stopped(looks))
         except Interrupted:
             interruptions += 1
             np.random.seed(interruptions)  # nothing may depend on what the process did before
@@ -73,7 +73,7 @@ def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_pat
         assert_same(straight / "bundle" / name, broken / "bundle" / name)
     assert (straight / "eval.csv").read_text() == (broken / "eval.csv").read_text()
     resume.finish(broken)
-    assert not (broken / resume.REPLAY).exists() and not list(broken.rglob(resume.STATE))
+    assert not (broken / resume.REPLAY).exists() and not list(broken.rglob("state.npz"))
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])
@@ -82,55 +82,55 @@ def test_resume_skips_damaged_bundle(
 ) -> None:
     cfg = small(*algorithm)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    run_stage(cfg, straight, NullTracker())  # type: ignore[arg-type]
+    run_stage(cfg, straight)
     with pytest.raises(Interrupted):
-        run_stage(cfg, broken, NullTracker(), Stopped(100))  # type: ignore[arg-type]
+        run_stage(cfg, broken, interruption=Stopped(100))
     newest, older = numbered(broken / "bundle")
-    with np.load(older / resume.STATE) as state:
+    with np.load(older / "state.npz") as state:
         # far from every evaluation seed, and from those of the training seed after this one
         assert list(state["batch/seeds"]) == [TRAINING_SEEDS + i for i in range(cfg.sim.n_envs)]
     policy = newest / "policy.npz"
     policy.write_bytes(policy.read_bytes()[:1000])
-    run_stage(cfg, broken, NullTracker())  # type: ignore[arg-type]
+    run_stage(cfg, broken)
     assert f"{newest} is damaged" in caplog.text and older.name not in caplog.text
     assert_same(straight / "bundle" / "best", broken / "bundle" / "best")
 
 
 def test_resume_ignores_other_config(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+        run_stage(small(*PPO), tmp_path, interruption=Stopped(60))
     assert numbered(tmp_path / "bundle")
-    result = run_stage(small(*PPO, "seed=1"), tmp_path, NullTracker())  # type: ignore[arg-type]
+    result = run_stage(small(*PPO, "seed=1"), tmp_path)
     other = tmp_path / "other"
-    run_stage(small(*PPO, "seed=1"), other, NullTracker())  # type: ignore[arg-type]
+    run_stage(small(*PPO, "seed=1"), other)
     assert_same(result.bundle, other / "bundle" / "best")
 
 
 def test_resume_ignores_other_parent(tmp_path: Path) -> None:
-    run_stage(small(*PPO, "tracking.job=one"), tmp_path, NullTracker())  # type: ignore[arg-type]
+    run_stage(small(*PPO, "tracking.job=one"), tmp_path)
     (tmp_path / "evaluation.json").write_text("{}")
     cfg = small(*PPO, "tracking.job=other", "curriculum.timesteps=384")
-    result = run_stage(cfg, tmp_path, NullTracker())  # type: ignore[arg-type]
+    result = run_stage(cfg, tmp_path)
     assert result.timesteps == 384 and not (tmp_path / "evaluation.json").exists()
 
 
 def test_resume_allows_keep_threads_change(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+        run_stage(small(*PPO), tmp_path, interruption=Stopped(60))
     reached = numbered(tmp_path / "bundle")[0].name
     with pytest.raises(Interrupted):
-        run_stage(small(*PPO, "eval.keep=5", "sim.threads=2"), tmp_path, NullTracker(), Stopped(1))  # type: ignore[arg-type]
+        run_stage(small(*PPO, "eval.keep=5", "sim.threads=2"), tmp_path, interruption=Stopped(1))
     assert (tmp_path / "bundle" / reached).exists()
 
 
 def test_unreadable_bundles_are_kept(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run_stage(small(*PPO), tmp_path, NullTracker(), Stopped(60))  # type: ignore[arg-type]
+        run_stage(small(*PPO), tmp_path, interruption=Stopped(60))
     for folder in numbered(tmp_path / "bundle"):
-        (folder / resume.STATE).write_bytes(b"damaged")
+        (folder / "state.npz").write_bytes(b"damaged")
     before = sorted(path for path in tmp_path.rglob("*"))
-    with pytest.raises(ConfigError, match="none of its bundles can be gone on with"):
-        run_stage(small(*PPO), tmp_path, NullTracker())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="none of its bundles can be resumed from"):
+        run_stage(small(*PPO), tmp_path)
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 

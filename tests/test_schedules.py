@@ -9,23 +9,13 @@ import numpy as np
 import pytest
 from small import small
 
-from dinorl.bundle import bundle
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.learners.algorithms import (
-    actor_schedule,
-    bearing_scale,
-    clip_schedule,
-    entropy_schedule,
-    episode_steps,
-    make_model,
-    ramp_weight,
-    schedule,
-    warm_up,
-    wrapped,
-)
-from dinorl.learners.vec_env import DinoVecEnv
-from dinorl.tracking.tracker import NullTracker
+from dinorl.learners.base import make_learner
+from dinorl.learners.ppo import clip_schedule
+from dinorl.learners.sac import actor_schedule
+from dinorl.learners.schedules import entropy_schedule, schedule, warm_up
+from dinorl.training.ramps import bearing_scale, episode_steps, forward_vel_weight
 from dinorl.training.stage import run_stage
 
 
@@ -44,8 +34,7 @@ def test_warmup_holds_clip_and_entropy() -> None:
         "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2",
         "ppo.ent_coef=0.01", "ppo.ent_coef_end=0.0",
     ])  # fmt: skip
-    clip, entropy = clip_schedule(cfg), entropy_schedule(cfg)
-    assert entropy is not None
+    clip, entropy = clip_schedule(cfg), entropy_schedule(0.01, 0.0, "linear", cfg.curriculum)
     assert [clip(1.0), clip(0.91), clip(0.89)] == [0.02, 0.02, 0.2]
     assert [entropy(1.0), entropy(0.0)] == [0.5, 0.0] and entropy(0.5) == pytest.approx(0.005)
     assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
@@ -56,9 +45,9 @@ def test_warmup_freezes_actor_not_critic(tmp_path: Path) -> None:
         "algo=sac", "stage=balance", "curriculum.warmup_timesteps=516", "curriculum.warmup_actor_scale=0.0"
     )  # fmt: skip
     assert [actor_schedule(cfg)(r) for r in (1.0, 0.5, 0.49)] == [0.0, 0.0, 1.0]
-    first = {name: v.numpy() for name, v in make_model(cfg, wrapped(cfg, DinoVecEnv(cfg))).policy.state_dict().items()}
-    run_stage(cfg, tmp_path, NullTracker())
-    during, after = (dict(np.load(tmp_path / "bundle" / steps / bundle.POLICY)) for steps in ("512", "1024"))
+    first = make_learner(cfg).state()["policy"]
+    run_stage(cfg, tmp_path)
+    during, after = (dict(np.load(tmp_path / "bundle" / steps / "policy.npz")) for steps in ("512", "1024"))
     for name, value in first.items():
         waits = name.startswith("actor.")
         assert np.array_equal(during[name], value) == waits, name
@@ -68,8 +57,8 @@ def test_warmup_freezes_actor_not_critic(tmp_path: Path) -> None:
 def test_ramp_reaches_final_weight() -> None:
     cfg = compose(["species=trex", "stage=locomotion", "env.forward_vel_weight=2", "curriculum.ramp_start_value=0.5",
                    "curriculum.ramp_timesteps=1000"])  # fmt: skip
-    assert [ramp_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
-    assert ramp_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
+    assert [forward_vel_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
+    assert forward_vel_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
 
 
 def test_target_bearing_ramp_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +76,7 @@ def test_target_bearing_ramp_in_training(tmp_path: Path, monkeypatch: pytest.Mon
         begin(self, ids)
 
     monkeypatch.setattr(BatchEnv, "_begin", spy)
-    run_stage(cfg, tmp_path, NullTracker())
+    run_stage(cfg, tmp_path)
     training = [scale for n, scale in scales if n == cfg.sim.n_envs]
     assert training[0] == pytest.approx(0.2) and training[-1] == pytest.approx(1.2) and training == sorted(training)
     assert {scale for n, scale in scales if n != cfg.sim.n_envs} == {1.0}  # the evaluation's stay where they are
@@ -103,7 +92,7 @@ def test_push_bearing_scales_training_only(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(BatchEnv, "_push", spy)
     cfg = small("stage=balance", "curriculum.push_scale=1.5", "curriculum.bearing_scale=1.2")
-    run_stage(cfg, tmp_path, NullTracker())
+    run_stage(cfg, tmp_path)
     assert set(scales) == {(cfg.sim.n_envs, 1.5, 1.2), (cfg.eval.episodes, 1.0, 1.0)}
 
 
@@ -143,7 +132,7 @@ def test_episode_scale_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(BatchEnv, "step", spy)
     cfg = small("stage=balance", "curriculum.episode_scale=0.25", "env.max_episode_steps=40", "env.push_speed=0")
-    run_stage(cfg, tmp_path, NullTracker())
+    run_stage(cfg, tmp_path)
     assert max(ended[cfg.sim.n_envs]) == 10 and ended[cfg.eval.episodes] == {40}
 
 
@@ -160,7 +149,7 @@ def test_episode_length_ramp_in_training(tmp_path: Path, monkeypatch: pytest.Mon
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(BatchEnv, "step", spy)
-    run_stage(cfg, tmp_path, NullTracker())
+    run_stage(cfg, tmp_path)
     training = [limit for n, limit in limits if n == cfg.sim.n_envs]
     assert training[0] == 4 and training[-1] == 20 and training == sorted(training)
     assert {limit for n, limit in limits if n != cfg.sim.n_envs} == {40}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,37 +15,47 @@ import pytest
 import torch
 from small import SMALL, small
 
-from dinorl.bundle import bundle
+from dinorl.bundle import write
+from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import resolve
 from dinorl.bundle.player import load_player
-from dinorl.config import ConfigError, compose
+from dinorl.config import Config, ConfigError, compose
+from dinorl.config.tree import groups
 from dinorl.evaluation.evaluator import Evaluator
-from dinorl.learners.algorithms import (
-    StageSAC,
-    deterministic,
-    make_model,
-    replay_ratio,
-    wrapped,
-)
-from dinorl.learners.vec_env import DinoVecEnv
-from dinorl.tracking.tracker import NullTracker
+from dinorl.learners import state
+from dinorl.learners.base import make_learner
+from dinorl.learners.sac import StageSAC, replay_ratio
+from dinorl.learners.sb3 import SB3Learner
+from dinorl.tracking.listener import Listener
 from dinorl.training.gate import THRESHOLDS, Gate
 from dinorl.training.stage import run_stage
 
+ALGORITHMS = groups("algo")
 
-class Recorder(NullTracker):
-    """Keeps what a stage tells its tracker."""
+
+class Recorder(Listener):
+    """Keeps what a stage tells its listeners."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.said: list[str] = []
 
-    def log_metrics(self, metrics, step):  # type: ignore[no-untyped-def]
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self.metrics.append((step, dict(metrics)))
 
-    def say(self, text):  # type: ignore[no-untyped-def]
+    def say(self, text: str) -> None:
         self.said.append(text)
+
+
+def small_learner(cfg: Config) -> SB3Learner:
+    learner = make_learner(cfg)
+    assert isinstance(learner, SB3Learner)
+    return learner
+
+
+def observations(learner: SB3Learner, n: int) -> np.ndarray:
+    shape = (n, *learner.batch.observation_space.shape)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def gate_of(required_consecutive: int = 1, **thresholds: float) -> Gate:
@@ -85,7 +96,7 @@ def test_replay_ratio_counts_whole_batch() -> None:
 def test_stage_writes_expected_outputs(algo: str, tmp_path: Path) -> None:
     cfg = small(f"algo={algo}", "stage=balance", "curriculum.min_avg_reward=1e6")
     tracker = Recorder()
-    result = run_stage(cfg, tmp_path, tracker)
+    result = run_stage(cfg, tmp_path, [tracker])
     assert result.gate == "advanced_on_budget" and result.timesteps >= 1024
     rows = list(csv.DictReader((tmp_path / "eval.csv").open()))
     assert [r["policy"] for r in rows[:2]] == ["zero", "random"] and rows[-1]["policy"] == "policy"
@@ -97,7 +108,7 @@ def test_stage_writes_expected_outputs(algo: str, tmp_path: Path) -> None:
     logged = set().union(*(m for _, m in tracker.metrics))
     assert {"eval/return_mean", "eval/null.zero.fall_rate", "time/evaluation_share", "time/tracking_share"} <= logged
     assert any(key.startswith("train/") for key in logged)
-    assert bundle.load_config(result.bundle) == cfg
+    assert Bundle(result.bundle).config == cfg
 
 
 def test_best_bundle_prefers_gate_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,15 +125,15 @@ def test_best_bundle_prefers_gate_pass(tmp_path: Path, monkeypatch: pytest.Monke
     others = [f"curriculum.{key}=null" for key in THRESHOLDS]  # whatever the recipe's gate asks for
     cfg = small("stage=locomotion", *others, "curriculum.min_avg_forward_vel=4.0", "curriculum.required_consecutive=3",
                 "eval.every=256")  # fmt: skip
-    result = run_stage(cfg, tmp_path, NullTracker())
-    assert bundle.load_meta(result.bundle)["evaluation"]["return_mean"] == 500.0
+    result = run_stage(cfg, tmp_path)
+    assert Bundle(result.bundle).meta["evaluation"]["return_mean"] == 500.0
 
 
 @pytest.mark.parametrize(("start", "expected"), [(0, [256, 512, 768, 1024]), (700, [768, 1024]), (5000, [1024])])
 def test_eval_start_delays_evaluations(start: int, expected: list[int], tmp_path: Path) -> None:
     """The one at the end is always there."""
     never = "curriculum.min_avg_reward=1e6"
-    run_stage(small("stage=balance", never, "eval.every=256", f"eval.start={start}"), tmp_path, NullTracker())
+    run_stage(small("stage=balance", never, "eval.every=256", f"eval.start={start}"), tmp_path)
     with (tmp_path / "eval.csv").open() as file:
         assert [int(row["timesteps"]) for row in csv.DictReader(file) if row["policy"] == "policy"] == expected
 
@@ -132,8 +143,8 @@ def test_training_is_seed_deterministic(algo: str, tmp_path: Path) -> None:
     cfg = small(f"algo={algo}", "stage=balance", "sim.threads=1")
     weights = []
     for name in ("a", "b"):
-        best = run_stage(cfg, tmp_path / name, NullTracker()).bundle.parent
-        weights.append(dict(np.load(resolve(best.parent / "bundle") / bundle.POLICY)))
+        best = run_stage(cfg, tmp_path / name).bundle.parent
+        weights.append(Bundle.open(best).arrays("policy"))
     for key, value in weights[0].items():
         np.testing.assert_array_equal(value, weights[1][key])
 
@@ -144,7 +155,7 @@ def test_pinned_process_uses_one_thread(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        run_stage(small("stage=balance", "curriculum.timesteps=256", "sim.threads=0"), tmp_path, NullTracker())
+        run_stage(small("stage=balance", "curriculum.timesteps=256", "sim.threads=0"), tmp_path)
         assert torch.get_num_threads() == 1
     finally:
         os.sched_setaffinity(0, allowed)
@@ -152,60 +163,62 @@ def test_pinned_process_uses_one_thread(tmp_path: Path) -> None:
 
 
 def test_warm_start_policy_obs_stats_only(tmp_path: Path) -> None:
-    first = run_stage(small("stage=balance"), tmp_path / "1", NullTracker())
+    first = run_stage(small("stage=balance"), tmp_path / "1")
     cfg = small("stage=locomotion")
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    model = make_model(cfg, env)
-    fresh_reward_statistics = env.ret_rms.count
-    bundle.load_policy(first.bundle, model, env)
-    saved = np.load(first.bundle / bundle.POLICY)
-    for key, value in model.policy.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), saved[key])
-    statistics = np.load(first.bundle / bundle.NORMALIZATION)
-    np.testing.assert_array_equal(env.obs_rms.mean, statistics["obs_mean"])
-    assert env.ret_rms.count == fresh_reward_statistics and not model.policy.optimizer.state_dict()["state"]
+    learner = small_learner(cfg)
+    fresh_reward_statistics = learner.env.ret_rms.count
+    handed = Bundle(first.bundle)
+    handed.warm_start(learner)
+    for key, value in learner.model.policy.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), handed.arrays("policy")[key])
+    np.testing.assert_array_equal(learner.env.obs_rms.mean, handed.arrays("normalization")["obs_mean"])
+    assert learner.env.ret_rms.count == fresh_reward_statistics
+    assert not learner.model.policy.optimizer.state_dict()["state"]
 
 
 def test_actor_ema_acts_and_transfers(tmp_path: Path) -> None:
     """It follows by ``sac.actor_tau`` a gradient step; exploring and learning are the newest actor's."""
     cfg = small("algo=sac", "stage=balance", "sac.actor_tau=0.1", "sac.policy_kwargs.mirror=false")
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    model = make_model(cfg, env)
+    learner = small_learner(cfg)
+    model = learner.model
     assert isinstance(model, StageSAC)
     model.learn(256)
     assert model.average is not None
     for _ in range(3):
-        before = [p.detach().clone() for p in model.average.parameters()]
+        before = [p.detach().clone() for p in model.average.module.parameters()]
         model.train(2, 32)
-        for old, average, own in zip(before, model.average.parameters(), model.actor.parameters(), strict=True):
+        averages = model.average.module.parameters()
+        for old, average, own in zip(before, averages, model.actor.parameters(), strict=True):
             torch.testing.assert_close(average, 0.81 * old + 0.19 * own)
             assert not torch.equal(average, own)
-    folder = bundle.save(tmp_path / "b", model, env, cfg, {})
-    seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
+    saved = Bundle(write.save(tmp_path / "b", learner, cfg, {}))
+    seen = observations(learner, 5)
     acts, _ = model.predict(seen, deterministic=True)
     assert not np.array_equal(acts, model.policy.predict(seen, deterministic=True)[0])
-    learns, average = model.actor.state_dict(), model.average.state_dict()
-    handed = make_model(cfg, env)
-    bundle.load_policy(folder, handed, env)
-    np.testing.assert_array_equal(handed.predict(seen, deterministic=True)[0], acts)
-    for key, value in handed.actor.state_dict().items():
+    learns, average = model.actor.state_dict(), model.average.module.state_dict()
+    handed = small_learner(cfg)
+    saved.warm_start(handed)
+    np.testing.assert_array_equal(handed.model.predict(seen, deterministic=True)[0], acts)
+    for key, value in handed.model.actor.state_dict().items():
         torch.testing.assert_close(value, average[key], rtol=0, atol=0)
-    resumed = make_model(cfg, env)
-    bundle.load_all(folder, resumed, env)
-    assert resumed.average is not None
+    other = small_learner(cfg)
+    other.load(saved.learner_files())
+    resumed = other.model
+    assert isinstance(resumed, StageSAC) and resumed.average is not None
     for key, value in resumed.actor.state_dict().items():
         torch.testing.assert_close(value, learns[key], rtol=0, atol=0)
-        torch.testing.assert_close(resumed.average.state_dict()[key], average[key], rtol=0, atol=0)
+        torch.testing.assert_close(resumed.average.module.state_dict()[key], average[key], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_explore_widens_noise_only(algo: str) -> None:
     """The policy answers as before, only its noise is as wide as asked for."""
     cfg = small(f"algo={algo}", "stage=balance")
-    model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))
-    seen = np.random.default_rng(0).normal(size=(2000, *model.observation_space.shape)).astype(np.float32)
+    learner = small_learner(cfg)
+    model = learner.model
+    seen = observations(learner, 2000)
     before, _ = model.predict(seen, deterministic=True)
-    model.explore(-0.5)
+    learner.explore(-0.5)
     np.testing.assert_array_equal(model.predict(seen, deterministic=True)[0], before)
     noisy, _ = model.predict(seen)
     # SAC's noise goes through tanh, which leaves it about 0.47 wide at a mean of 0
@@ -213,17 +226,17 @@ def test_explore_widens_noise_only(algo: str) -> None:
 
 
 def test_warm_start_other_species_refused(tmp_path: Path) -> None:
-    first = run_stage(small("stage=balance", "curriculum.timesteps=256"), tmp_path, NullTracker())
+    first = run_stage(small("stage=balance", "curriculum.timesteps=256"), tmp_path)
     other = compose([*SMALL[1:], "species=velociraptor", "stage=locomotion", f"warm_start={first.bundle}"])
     with pytest.raises(ConfigError, match="trex/ppo does not fit.*Use the same species"):
-        run_stage(other, tmp_path / "2", NullTracker())
+        run_stage(other, tmp_path / "2")
 
 
 def test_null_policy_voids_gate(tmp_path: Path) -> None:
     cfg = small("stage=balance", "curriculum.min_avg_episode_length=1", "curriculum.required_consecutive=1",
                 "eval.episodes=32")  # fmt: skip
     tracker = Recorder()
-    result = run_stage(cfg, tmp_path, tracker)
+    result = run_stage(cfg, tmp_path, [tracker])
     assert result.gate == "not proven" and result.timesteps < 1024
     assert any("zero" in line and "proves nothing" in line for line in tracker.said)
 
@@ -232,29 +245,28 @@ def test_metrics_logged_once_per_step(tmp_path: Path, monkeypatch: pytest.Monkey
     """The clock's last report and the one at the stage's end fell on the same step."""
     monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     tracker = Recorder()
-    run_stage(small("stage=balance", "curriculum.timesteps=512"), tmp_path, tracker)
+    run_stage(small("stage=balance", "curriculum.timesteps=512"), tmp_path, [tracker])
     told = [(key, step) for step, metrics in tracker.metrics for key in metrics]
     assert ("time/steps_per_s", 512) in told and len(told) == len(set(told))
 
 
 def test_budget_stops_curriculum(tmp_path: Path) -> None:
     cfg = small("stage=balance", "curriculum.on_budget=stop", "curriculum.min_avg_episode_length=1000000")
-    assert run_stage(cfg, tmp_path, NullTracker()).gate == "stopped_on_budget"
+    assert run_stage(cfg, tmp_path).gate == "stopped_on_budget"
 
 
 def test_bundle_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("stage=balance")
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    model = make_model(cfg, env)
-    bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 1.0})
+    learner = small_learner(cfg)
+    write.save(tmp_path / "best", learner, cfg, {"return_mean": 1.0})
 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "_normalization_arrays", full_disk)
+    monkeypatch.setattr(state, "normalization_arrays", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        bundle.save(tmp_path / "best", model, env, cfg, {"return_mean": 2.0})
-    assert bundle.load_meta(tmp_path / "best")["evaluation"] == {"return_mean": 1.0}
+        write.save(tmp_path / "best", learner, cfg, {"return_mean": 2.0})
+    assert Bundle(tmp_path / "best").meta["evaluation"] == {"return_mean": 1.0}
     assert [p.name for p in tmp_path.iterdir()] == ["best"]
 
 
@@ -267,25 +279,23 @@ def test_missing_bundle_is_reported(tmp_path: Path) -> None:
 
 def test_player_matches_trained_policy(tmp_path: Path) -> None:
     cfg = small("stage=balance", "algo=sac")
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    model = make_model(cfg, env)
-    model.learn(256)
-    folder = bundle.save(tmp_path / "b", model, env, cfg, {})
-    seen = np.random.default_rng(0).normal(size=(5, *env.observation_space.shape)).astype(np.float32)
-    env.training = False
-    np.testing.assert_allclose(load_player(folder)(seen), deterministic(model, env)(seen), atol=1e-6)
-    policy = (seen[:, env.venv.mirror.sine] >= 0)[:, None]  # not in the mirror: the network's own answer
-    expected, _ = model.predict(env.normalize_obs(seen), deterministic=True)
-    np.testing.assert_allclose(load_player(folder)(seen) * policy, expected * policy, atol=1e-6)
+    learner = small_learner(cfg)
+    learner.model.learn(256)
+    player = load_player(Bundle(write.save(tmp_path / "b", learner, cfg, {})))
+    seen = observations(learner, 5)
+    np.testing.assert_allclose(player(seen), learner.policy()(seen), atol=1e-6)
+    assert learner.mirror is not None
+    policy = (seen[:, learner.mirror.sine] >= 0)[:, None]  # not in the mirror: the network's own answer
+    expected, _ = learner.model.predict(learner.env.normalize_obs(seen), deterministic=True)
+    np.testing.assert_allclose(player(seen) * policy, expected * policy, atol=1e-6)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_untrained_policy_holds_home_pose(algo: str) -> None:
     """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
     cfg = small(f"algo={algo}", "stage=balance")
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    model = make_model(cfg, env)
-    observation = env.reset()
+    learner = small_learner(cfg)
+    model, observation = learner.model, learner.env.reset()
     mean, _ = model.predict(observation, deterministic=True)
     assert np.abs(mean).max() < 0.1
     drawn = np.stack([model.predict(observation, deterministic=False)[0] for _ in range(200)])
@@ -297,8 +307,60 @@ def test_untrained_policy_holds_home_pose(algo: str) -> None:
 def test_critic_layer_norm_configurable() -> None:
     for wanted in (True, False):
         cfg = small("algo=sac", "stage=balance", f"sac.policy_kwargs.layer_norm={str(wanted).lower()}")
-        model = make_model(cfg, wrapped(cfg, DinoVecEnv(cfg)))
+        model = small_learner(cfg).model
+        assert isinstance(model, StageSAC)
         for critic in (model.critic, model.critic_target):
             layers = [m for m in critic.modules() if isinstance(m, torch.nn.LayerNorm)]
             assert len(layers) == (2 * len(cfg.sac.policy_kwargs.net_arch) if wanted else 0)
             assert [len(list(q.parameters())) for q in critic.q_networks] == [10 if wanted else 6] * 2
+
+
+def test_listener_stops_stage(tmp_path: Path) -> None:
+    class Impatient(Listener):
+        def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
+            return step >= 512
+
+    cfg = small("stage=balance", "curriculum.min_avg_reward=1e6")
+    result = run_stage(cfg, tmp_path, [Impatient()])
+    assert result.gate == "stopped_by_listener" and 512 <= result.timesteps < cfg.curriculum.timesteps
+    assert Bundle(result.bundle).meta["timesteps"] == 512
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_learner_keeps_its_promises(algo: str, tmp_path: Path) -> None:
+    """What every algorithm owes to the rest: a policy, a state that comes back, steps that count."""
+    cfg = small("stage=balance", f"algo={algo}", "curriculum.timesteps=256")
+    learner = make_learner(cfg)
+
+    class Count:
+        def __init__(self) -> None:
+            self.steps = self.rollouts = 0
+
+        def training_started(self) -> None:
+            assert learner.timesteps == 0
+
+        def rollout_started(self) -> None:
+            self.rollouts += 1
+
+        def stepped(self) -> bool:
+            self.steps += 1
+            return True
+
+        def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+            assert all(key.startswith("train/") for key in metrics)
+
+    hooks = Count()
+    learner.learn(256, hooks)
+    assert learner.timesteps == 256 == hooks.steps * learner.batch.n and hooks.rollouts >= 1 and learner.updates
+    seen = np.zeros((3, *learner.batch.observation_space.shape), np.float32)
+    assert learner.policy()(seen).shape == (3, *learner.batch.action_space.shape)
+    learner.save_experience(tmp_path)
+    experience, files, position = learner.read_experience(tmp_path, 256), learner.state(), learner.position()
+    other = make_learner(cfg)
+    other.load(files)
+    other.restore(position, experience)
+    assert other.timesteps == 256 and other.updates == learner.updates
+    np.testing.assert_array_equal(other.policy()(seen), learner.policy()(seen))
+    for name, arrays in other.state().items():
+        for key, value in arrays.items():
+            np.testing.assert_array_equal(value, files[name][key], err_msg=f"{name}/{key}")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dinorl.learners.algorithms import make_model, wrapped
 
 from dinorl.bundle import bundle
 from dinorl.bundle.player import load_player
 from dinorl.config import ConfigError, compose
-from dinorl.learners.algorithms import make_model, wrapped
 from dinorl.learners.vec_env import DinoVecEnv
 from dinorl.tracking.tracker import NullTracker
 from dinorl.training import stage

@@ -9,7 +9,7 @@ import imageio.v2 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dinorl.bundle import bundle
+from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.player import load_player
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.render import Camera
@@ -20,11 +20,11 @@ SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
 EVENT_HELD = 0.6  # s, for which the picture stands still at the event
 
 
-def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> Path:
+def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) -> Path:
     """Play a bundle's policy on an evaluation seed and write what is seen.
 
     Args:
-        source: the bundle.
+        bundle: whose policy acts.
         path: of the film; its ending says the format (.mp4, .gif).
         seconds: the film's length; episodes follow each other, and at an event the picture stands still a moment.
         seed: default the first evaluation seed.
@@ -32,8 +32,7 @@ def film(source: Path, path: Path, seconds: float, seed: int | None = None) -> P
     Raises:
         RuntimeError: there is no OpenGL to draw with.
     """
-    cfg = bundle.load_config(source)
-    policy = load_player(source)
+    cfg, policy = bundle.config, load_player(bundle)
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)
     observation = batch.reset()

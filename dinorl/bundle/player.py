@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-from dinorl.bundle import bundle
+from dinorl.bundle.bundle import Bundle
 from dinorl.evaluation.evaluator import Policy
-from dinorl.learners.algorithms import deterministic, make_model, wrapped
-from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.learners.base import make_learner
 
 
-def load_player(source: Path) -> Policy:
-    """Return the deterministic policy of a bundle, its observation statistics included and frozen."""
-    cfg = bundle.load_config(source)
-    bundle.check_network(source, cfg)
-    small = replace(
-        cfg,
-        sim=replace(cfg.sim, n_envs=1),
-        ppo=replace(cfg.ppo, n_steps=2, batch_size=2),
-        sac=replace(cfg.sac, buffer_size=1),
-    )
-    env = wrapped(small, DinoVecEnv(small))
-    env.training = False
-    model = make_model(small, env)
-    bundle.load_policy(source, model, env)
-    return deterministic(model, env)
+def load_player(bundle: Bundle) -> Policy:
+    """Return the deterministic policy of a bundle, its observation statistics included and frozen.
+
+    Raises:
+        ConfigError: the bundle is damaged.
+    """
+    bundle.check_network()
+    learner = make_learner(bundle.config, learning=False)
+    bundle.warm_start(learner)
+    return learner.policy()

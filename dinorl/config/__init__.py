@@ -20,6 +20,7 @@ from dinorl.config.schema import (
     StageConfig,
     TrackingConfig,
     env_config_type,
+    stage_label,
 )
 from dinorl.config.strict import build, flatten, to_container
 from dinorl.config.together import MIN_EPISODES
@@ -29,5 +30,5 @@ __all__ = [
     "CONFIG_NAME", "EVENT_ROLES", "MIN_EPISODES", "STAGES", "AlgoConfig", "Config", "ConfigError",
     "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig",
     "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "TrackingConfig", "base_values", "build",
-    "compose", "conf_dir", "env_config_type", "flatten", "to_container",
+    "compose", "conf_dir", "env_config_type", "flatten", "stage_label", "to_container",
 ]  # fmt: skip

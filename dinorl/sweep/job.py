@@ -74,7 +74,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         tracker = Tracker(config, folder)
         tracker.start()
         with Interruption() as interruption:
-            result = run_stage(config, folder, tracker, interruption)
+            result = run_stage(config, folder, [tracker], interruption)
             # In this order: until the status says DONE the stage can be gone on with, whatever ends the process.
             tracker.end("DONE", result.gate)
             outcome = write_status(folder, **outcome | {"status": "DONE", **asdict(result)}, **own)

@@ -183,7 +183,6 @@ class Sweep:
 
     def _check_files(self, plan: Plan) -> None:
         """Refuse what cannot start: a model that does not compile or lacks a sensor, a bundle that is not there."""
-        from dinorl.bundle.locate import resolve
         from dinorl.envs.mirror import mirror_of
         from dinorl.sim.model import Animal
 
@@ -197,14 +196,15 @@ class Sweep:
                 if mirrored:
                     mirror_of(animal)
             if job.parent is None and job.config.warm_start is not None:
-                self._check_start(resolve(job.config.warm_start), job)
+                self._check_start(job.config.warm_start, job)
 
-    def _check_start(self, source: Path, job: Job) -> None:
+    def _check_start(self, warm_start: str, job: Job) -> None:
         """Refuse a bundle that cannot hand over: damaged, or of another animal, algorithm or network."""
-        from dinorl.bundle import bundle  # brings torch, which takes seconds: only for those who start from one
+        from dinorl.bundle.bundle import Bundle
 
-        check_fits(bundle.load_config(source), job.config, job.stage)
-        bundle.check_hand_over(source)
+        bundle = Bundle.open(warm_start)
+        check_fits(bundle.config, job.config, job.stage)
+        bundle.check_hand_over()
 
     def _open_store(self, plan: Plan) -> None:
         """Make the store before any job starts."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from dinorl.tracking.listener import Progress
 
 PLAIN_EVERY = 10.0  # s
 
@@ -20,23 +23,20 @@ class StageProgress:
     def __init__(self, title: str) -> None:
         self.title = title
         self.console = Console(highlight=False)
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._begun = time.monotonic()
         self._next_line = 0.0
 
-    def update(self, step: int, total: int, rate: float, ret: float, length: float, gate: str) -> None:
-        """Show the state.
-
-        Args:
-            step, total: environment steps done and budgeted.
-            rate: steps per second.
-            ret, length: mean return and length of recent training episodes.
-            gate: such as ``1/3``: evaluations in a row that met it.
-        """
-        text = f"{rate:,.0f} steps/s  return {ret:.1f}  length {length:.0f}  gate {gate}"
+    def update(self, progress: Progress) -> None:
+        """Show the progress: as a bar in a terminal, as a line now and then elsewhere."""
+        step, total = progress.step, progress.total
+        text = (
+            f"{progress.rate:,.0f} steps/s  return {progress.episode_return:.1f}  "
+            f"length {progress.episode_length:.0f}  gate {progress.gate}"
+        )
         if self.console.is_terminal:
             if self._bar is None:
-                self._bar = Progress(
+                self._bar = Bar(
                     TextColumn("{task.description}"), BarColumn(),
                     TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                     TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=self.console, transient=True,
@@ -46,7 +46,7 @@ class StageProgress:
             self._bar.update(self._bar.task_ids[0], completed=step, text=text)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_EVERY
-            left = (total - step) / rate if rate > 0 else float("nan")
+            left = (total - step) / progress.rate if progress.rate > 0 else float("nan")
             self.say(f"{step:,}/{total:,}  {text}  {left:.0f} s left")
 
     def say(self, text: str) -> None:

@@ -1,0 +1,82 @@
+"""Proximal policy optimisation (Schulman et al. 2017), Stable-Baselines3's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import Config
+from dinorl.learners.base import Arrays
+from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
+from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+
+
+def make(cfg: Config, learning: bool) -> PPOLearner:
+    """Build PPO for a stage; without learning, with a rollout of two steps."""
+    if not learning:
+        cfg = replace(cfg, ppo=replace(cfg.ppo, n_steps=2, batch_size=2))
+    return PPOLearner(cfg, make_env(cfg, cfg.ppo, learning))
+
+
+def clip_schedule(cfg: Config) -> Schedule:
+    """Return the clip range over the stage."""
+    base = schedule(cfg.ppo.clip_range, cfg.ppo.clip_range_end, cfg.ppo.lr_schedule)
+    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg.curriculum)
+
+
+class PPOLearner(SB3Learner):
+    """PPO as a learner. It learns from each rollout once, so it keeps no experience."""
+
+    model: PPO
+
+    def __init__(self, cfg: Config, env: VecNormalize) -> None:
+        ppo = cfg.ppo
+        self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg.curriculum)
+        model = PPO(
+            "MlpPolicy",
+            env,
+            learning_rate=schedule(ppo.learning_rate, ppo.learning_rate_end, ppo.lr_schedule),
+            n_steps=ppo.n_steps,
+            batch_size=ppo.batch_size,
+            n_epochs=ppo.n_epochs,
+            gamma=ppo.gamma,
+            gae_lambda=ppo.gae_lambda,
+            clip_range=clip_schedule(cfg),
+            ent_coef=self._entropy(1.0),
+            vf_coef=ppo.vf_coef,
+            max_grad_norm=ppo.max_grad_norm,
+            target_kl=ppo.target_kl,
+            policy_kwargs={
+                "net_arch": list(ppo.policy_kwargs.net_arch),
+                "activation_fn": ACTIVATIONS[ppo.policy_kwargs.activation_fn],
+                "log_std_init": ppo.policy_kwargs.log_std_init,
+            },
+            seed=cfg.seed,
+            device="cpu",
+        )
+        super().__init__(cfg, model, env)
+
+    def explore(self, log_std: float) -> None:
+        """Set the standard deviation of actions."""
+        log_stds = self.model.policy.log_std
+        assert isinstance(log_stds, torch.Tensor)
+        with torch.no_grad():
+            log_stds.fill_(log_std)
+
+    def apply_schedules(self) -> None:
+        """Set the entropy coefficient; the update reads it."""
+        self.model.ent_coef = self._entropy(self._progress_remaining)
+
+    def save_experience(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def read_experience(self, folder: Path, timesteps: int) -> Arrays:
+        """Return nothing."""
+        return {}
+
+    def trim_experience(self, folder: Path, timesteps: int) -> None:
+        """Do nothing."""

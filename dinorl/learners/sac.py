@@ -1,0 +1,280 @@
+"""Soft actor-critic (Haarnoja et al. 2018), Stable-Baselines3's, with what our animals need beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.sac.policies import SACPolicy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dinorl.config import Config
+from dinorl.learners import replay, state
+from dinorl.learners.base import Arrays
+from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
+from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+
+# In optimizer.npz: the actor that learns, where policy.npz has its moving average.
+ACTOR = "learner/"
+
+
+def make(cfg: Config, learning: bool) -> SACLearner:
+    """Build SAC for a stage; without learning, with a replay buffer of one transition."""
+    if not learning:
+        cfg = replace(cfg, sim=replace(cfg.sim, n_envs=1), sac=replace(cfg.sac, buffer_size=1))
+    return SACLearner(cfg, make_env(cfg, cfg.sac, learning))
+
+
+def replay_ratio(cfg: Config) -> float:
+    """Return gradient steps per environment step."""
+    return cfg.sac.gradient_steps / (cfg.sac.train_freq * cfg.sim.n_envs)
+
+
+def actor_schedule(cfg: Config) -> Schedule:
+    """Return the actor's share of the learning rate over the stage.
+
+    After a hand-over the critics still expect the rewards of the stage before: an actor that follows them unlearns.
+    """
+    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg.curriculum)
+
+
+class LayerNormCritic(ContinuousCritic):
+    """Critics with layer normalisation, which bounds the values of actions that were never tried.
+
+    Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data", section 4.2.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        activation_fn: type[torch.nn.Module] = torch.nn.ReLU,
+        **rest: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, net_arch, features_extractor, features_dim, activation_fn, **rest
+        )
+        inputs = features_dim + get_action_dim(action_space)
+        self.q_networks = []
+        for i in range(self.n_critics):
+            layers = create_mlp(inputs, 1, net_arch, activation_fn, post_linear_modules=[torch.nn.LayerNorm])
+            network = torch.nn.Sequential(*layers)
+            setattr(self, f"qf{i}", network)
+            self.q_networks.append(network)
+
+
+class LayerNormSACPolicy(SACPolicy):
+    """SAC's policy with :class:`LayerNormCritic`."""
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        """Build the critics, or their targets."""
+        arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return LayerNormCritic(**arguments).to(self.device)
+
+
+class StageSAC(SAC):
+    """SAC whose warm-up steps use the current policy, and whose deterministic policy is an average of its actors.
+
+    The newest actor chases the critics' latest errors and may fall where those before and after it stand: Nikishin et
+    al. 2018, "Improving Stability in Deep Reinforcement Learning with Weight Averaging"; here an exponential moving
+    average.
+
+    Attributes:
+        actor_share: the actor's share of the learning rate over the stage.
+        actor_tau: EMA rate per gradient step; None: no average.
+        average: the average actor; None until the actor has learned something.
+    """
+
+    actor_share: Schedule
+    actor_tau: float | None = None
+    average: AveragedModel | None = None
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Learn, then update the average."""
+        if self.actor_tau is not None and self.average is None:
+            self.start_average()
+        super().train(gradient_steps, batch_size)
+        if self.actor_tau is not None and self.average is not None:
+            decay = (1.0 - self.actor_tau) ** gradient_steps
+            self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            self.average.update_parameters(self.actor)
+
+    def start_average(self) -> None:
+        """Begin the average with the actor as it is."""
+        self.average = AveragedModel(self.actor)
+        self.average.n_averaged += 1  # the actor itself: an update moves the average, it does not replace it
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the actor's weights are the average's."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self.average is not None:
+            for own, other in zip(self.actor.parameters(), self.average.module.parameters(), strict=True):
+                own.data, other.data = other.data, own.data
+
+    def predict(
+        self, observation: np.ndarray | dict[str, np.ndarray], state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None, deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:  # fmt: skip
+        """Return actions: the average's without noise, the actor's with."""
+        with self.averaged() if deterministic else nullcontext():
+            return super().predict(observation, state, episode_start, deterministic)
+
+    def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
+        super()._update_learning_rate(optimizers)
+        for group in self.actor.optimizer.param_groups:
+            group["lr"] *= self.actor_share(self._current_progress_remaining)
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
+        return super()._sample_action(0, action_noise, n_envs)
+
+
+class SACLearner(SB3Learner):
+    """SAC as a learner."""
+
+    model: StageSAC
+
+    def __init__(self, cfg: Config, env: VecNormalize) -> None:
+        sac = cfg.sac
+        tuned = isinstance(sac.ent_coef, str)  # SAC tunes its entropy coefficient itself
+        model = StageSAC(
+            LayerNormSACPolicy if sac.policy_kwargs.layer_norm else "MlpPolicy",
+            env,
+            learning_rate=schedule(sac.learning_rate, sac.learning_rate_end, sac.lr_schedule),
+            buffer_size=min(sac.buffer_size, max(cfg.curriculum.timesteps + cfg.sim.n_envs, cfg.sim.n_envs)),
+            learning_starts=sac.learning_starts,
+            batch_size=sac.batch_size,
+            tau=sac.tau,
+            gamma=sac.gamma,
+            train_freq=sac.train_freq,
+            gradient_steps=sac.gradient_steps,
+            n_steps=sac.n_steps,
+            ent_coef=sac.ent_coef if tuned else float(sac.ent_coef),
+            target_entropy=sac.target_entropy,
+            policy_kwargs={
+                "net_arch": list(sac.policy_kwargs.net_arch),
+                "activation_fn": ACTIVATIONS[sac.policy_kwargs.activation_fn],
+            },
+            seed=cfg.seed,
+            device="cpu",
+        )
+        model.actor_share, model.actor_tau = actor_schedule(cfg), sac.actor_tau
+        super().__init__(cfg, model, env)
+        self.resumable = sac.save_replay_buffer
+        self._entropy = (
+            None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg.curriculum)
+        )
+        # SAC's own start, actions all over the joints' ranges, shows an animal little but how it falls: start at home.
+        _settle(model.actor.mu, 0.0)
+        self.explore(sac.policy_kwargs.log_std_init)
+
+    @property
+    def buffer(self) -> ReplayBuffer:
+        """The replay buffer; a row is a step of the whole batch."""
+        buffer = self.model.replay_buffer
+        assert isinstance(buffer, ReplayBuffer)
+        return buffer
+
+    def explore(self, log_std: float) -> None:
+        """Set the standard deviation of actions in every state."""
+        _settle(self.model.actor.log_std, log_std)
+
+    def apply_schedules(self) -> None:
+        """Set the entropy coefficient, unless it is tuned; every gradient step reads it."""
+        if self._entropy is not None:
+            self.model.ent_coef_tensor.fill_(self._entropy(self._progress_remaining))
+
+    def describe(self) -> tuple[list[str], dict[str, float]]:
+        """Return the replay ratio and the buffer's size."""
+        ratio, buffer = replay_ratio(self.cfg), self.buffer
+        size = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
+        lines = [
+            f"replay ratio {ratio:g} gradient steps per environment step",
+            f"replay buffer {buffer.buffer_size * self.raw.num_envs:,} steps, {size / 2**20:,.0f} MiB",
+        ]
+        return lines, {"time/replay_ratio": ratio}
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        model = self.model
+        optimizers = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
+        return optimizers if model.ent_coef_optimizer is None else optimizers | {"ent_coef": model.ent_coef_optimizer}
+
+    def _policy_arrays(self) -> Arrays:
+        with self.model.averaged():
+            return super()._policy_arrays()
+
+    def state(self) -> dict[str, Arrays]:
+        """Return the files of a bundle: the average actor is the policy, the one that learns is in ``optimizer``."""
+        files = super().state()
+        if self.model.log_ent_coef is not None:
+            files["optimizer"]["log_ent_coef"] = self.model.log_ent_coef.detach().numpy()
+        if self.model.average is not None:
+            actor = state.module_arrays(self.model.actor.state_dict())
+            files["optimizer"] |= {ACTOR + key: value for key, value in actor.items()}
+        return files
+
+    def warm_start(self, files: Mapping[str, Arrays]) -> None:
+        """Load policy weights and observation statistics; the average starts over from that policy."""
+        super().warm_start(files)
+        self.model.average = None
+
+    def load(self, files: Mapping[str, Arrays]) -> None:
+        """Load everything that :meth:`state` returned."""
+        super().load(files)
+        optimizer, model = files["optimizer"], self.model
+        if "log_ent_coef" in optimizer:
+            assert model.log_ent_coef is not None
+            with torch.no_grad():
+                model.log_ent_coef.copy_(torch.from_numpy(optimizer["log_ent_coef"]))
+        actor = {key.removeprefix(ACTOR): value for key, value in optimizer.items() if key.startswith(ACTOR)}
+        if actor:
+            model.start_average()
+            model.actor.load_state_dict({key: torch.from_numpy(value) for key, value in actor.items()})
+
+    def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
+        """Go on from a position, with its experience."""
+        super().restore(position, experience)
+        replay.load(self.buffer, dict(experience), self.timesteps // self.raw.num_envs)
+
+    def save_experience(self, folder: Path) -> None:
+        """Write what was gathered since the last call."""
+        replay.save(folder, self.buffer, self.timesteps // self.raw.num_envs)
+
+    def read_experience(self, folder: Path, timesteps: int) -> Arrays:
+        """Return the replay buffer's arrays after so many environment steps."""
+        return replay.read(folder, self.buffer, timesteps // self.raw.num_envs)
+
+    def trim_experience(self, folder: Path, timesteps: int) -> None:
+        """Delete segments that no bundle needs any more."""
+        replay.trim(folder, self.buffer, timesteps // self.raw.num_envs)
+
+
+def _settle(layer: object, answer: float) -> None:
+    """Let a layer answer nearly the same to every input."""
+    assert isinstance(layer, torch.nn.Linear)  # a parameter only with state-dependent exploration
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias.fill_(answer)

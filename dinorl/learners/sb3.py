@@ -1,0 +1,192 @@
+"""What Stable-Baselines3's algorithms have in common as learners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dinorl.config import Config, ConfigError, PPOConfig, SACConfig
+from dinorl.envs.batch import Episodes
+from dinorl.evaluation.evaluator import Policy
+from dinorl.learners import state
+from dinorl.learners.base import Arrays, Hooks
+from dinorl.learners.callback import HookCallback, HookWriter
+from dinorl.learners.vec_env import DinoVecEnv, MirrorVecEnv
+
+ACTIVATIONS = {"elu": torch.nn.ELU, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+# Observations are normalised by their running mean and standard deviation, the latter never below sqrt(OBS_EPSILON):
+# pieces that hardly vary in one stage (a target always far away) must not blow up in the next.
+OBS_EPSILON = 0.01
+OBS_CLIP = 10.0
+
+# Training animals are seeded from here on, far from any evaluation seed; each cfg.seed has a block.
+TRAINING_SEEDS = 1 << 40
+SEEDS_PER_RUN = 1 << 20
+
+
+def make_env(cfg: Config, options: PPOConfig | SACConfig, learning: bool) -> VecNormalize:
+    """Return a stage's animals as an algorithm sees them: mirrored, if the config says so, and normalised.
+
+    Args:
+        cfg: the composed config.
+        options: of the algorithm.
+        learning: False for one animal, to act on.
+    """
+    if learning:
+        torch.set_num_threads(cfg.sim.threads or cpu_count())
+    raw = DinoVecEnv(cfg, stagger=True) if learning else DinoVecEnv(cfg, 1)
+    return normalized(MirrorVecEnv(raw) if options.policy_kwargs.mirror else raw, options.gamma)
+
+
+def normalized(env: DinoVecEnv | MirrorVecEnv, gamma: float) -> VecNormalize:
+    """Normalise observations and rewards; ``gamma`` must be the algorithm's."""
+    return VecNormalize(env, gamma=gamma, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
+
+
+class SB3Learner:
+    """A Stable-Baselines3 model on a normalised environment; see :class:`dinorl.learners.base.Learner`.
+
+    Args:
+        cfg: the composed config.
+        model: the algorithm.
+        env: the environment that it was built on.
+    """
+
+    resumable = True
+
+    def __init__(self, cfg: Config, model: BaseAlgorithm, env: VecNormalize) -> None:
+        self.cfg, self.model, self.env = cfg, model, env
+        self.mirror = env.venv.mirror if isinstance(env.venv, MirrorVecEnv) else None
+        raw = env.unwrapped
+        assert isinstance(raw, DinoVecEnv)
+        self.raw, self.batch = raw, raw.batch
+        env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave them cfg.seed, cfg.seed + 1, …
+        self._writer = HookWriter()
+        model.set_logger(Logger(folder=None, output_formats=[self._writer]))
+        self._resumed = False
+
+    @property
+    def timesteps(self) -> int:
+        """Environment steps so far, summed over all animals."""
+        return self.model.num_timesteps
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return int(getattr(self.model, "_n_updates", 0))
+
+    def learn(self, timesteps: int, hooks: Hooks) -> None:
+        """Train for so many more environment steps, or until a hook ends learning."""
+        self._writer.hooks = hooks
+        self.model.learn(timesteps, HookCallback(hooks), reset_num_timesteps=not self._resumed)
+
+    def policy(self) -> Policy:
+        """Return the policy without noise, on raw observations."""
+        mirror, model, env = self.mirror, self.model, self.env
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            where = np.zeros(len(observation), dtype=bool) if mirror is None else mirror.second_half(observation)
+            shown = observation if mirror is None else mirror.shown(observation, where)
+            action, _ = model.predict(env.normalize_obs(shown), deterministic=True)
+            return action if mirror is None else mirror.acted(action, where)
+
+        return act
+
+    def drain_episodes(self) -> list[Episodes]:
+        """Return the training episodes that ended since the last call."""
+        return self.raw.drain_episodes()
+
+    def describe(self) -> tuple[list[str], dict[str, float]]:
+        """Return nothing to say."""
+        return [], {}
+
+    def pending(self) -> dict[str, float]:
+        """Return ``train/…`` metrics that were measured and not yet logged."""
+        return {k: float(v) for k, v in self.model.logger.name_to_value.items() if k.startswith("train/")}
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Take back what :meth:`pending` returned."""
+        for key, value in metrics.items():
+            self.model.logger.record(key, value)
+
+    @property
+    def _progress_remaining(self) -> float:
+        return 1.0 - self.timesteps / self.cfg.curriculum.timesteps
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"policy": self.model.policy.optimizer}
+
+    def _policy_arrays(self) -> Arrays:
+        return state.module_arrays(self.model.policy.state_dict())
+
+    def state(self) -> dict[str, Arrays]:
+        """Return the files of a bundle."""
+        return {
+            "policy": self._policy_arrays(),
+            "optimizer": state.optimizer_arrays(self._optimizers()),
+            "normalization": state.normalization_arrays(self.env),
+            "random": state.random_arrays(),
+        }
+
+    def warm_start(self, files: Mapping[str, Arrays]) -> None:
+        """Load policy weights and observation statistics."""
+        weights = files["policy"]
+        own = self.model.policy.state_dict()
+        for key, value in own.items():
+            if key not in weights or weights[key].shape != value.shape or weights[key].dtype.kind != "f":
+                found = "nothing" if key not in weights else f"{weights[key].dtype} {weights[key].shape}"
+                raise ConfigError(f"expected {key} of float {tuple(value.shape)}, found {found}")
+        self.model.policy.load_state_dict({key: torch.from_numpy(weights[key]) for key in own})
+        state.load_statistics(files["normalization"], "obs", self.env.obs_rms)
+
+    def load(self, files: Mapping[str, Arrays]) -> None:
+        """Load everything that :meth:`state` returned."""
+        self.warm_start(files)
+        state.load_optimizers(self._optimizers(), files["optimizer"])
+        state.load_statistics(files["normalization"], "reward", self.env.ret_rms)
+        self.env.returns = files["normalization"]["discounted_returns"]
+        state.load_random(files["random"])
+
+    def position(self) -> Arrays:
+        """Return counters, episodes and physics."""
+        model: Any = self.model
+        own = {
+            "num_timesteps": model.num_timesteps,
+            "updates": model._n_updates,
+            "episode_num": model._episode_num,
+            "last_obs": model._last_obs,
+            "last_original_obs": model._last_original_obs,
+            "last_episode_starts": model._last_episode_starts,
+        }
+        batch = {f"batch/{key}": value for key, value in self.batch.state().items()}
+        return {f"algorithm/{key}": np.asarray(value) for key, value in own.items()} | batch
+
+    def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
+        """Go on from a :meth:`position`."""
+        self.batch.restore(_below("batch/", position))
+        own = _below("algorithm/", position)
+        model: Any = self.model
+        model.num_timesteps = int(own["num_timesteps"])
+        model._n_updates = int(own["updates"])
+        model._episode_num = int(own["episode_num"])
+        model._last_obs = own["last_obs"]
+        model._last_original_obs = own["last_original_obs"]
+        model._last_episode_starts = own["last_episode_starts"]
+        self._resumed = True
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        self.raw.close()
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

@@ -1,0 +1,35 @@
+"""Hyperparameters over a stage, as functions of ``progress_remaining``: 1 at its start, 0 at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from dinorl.config import CurriculumConfig
+
+Schedule = Callable[[float], float]
+
+
+def schedule(start: float, end: float | None, shape: str) -> Schedule:
+    """Return a schedule from ``start`` to ``end``, linear or half a cosine; constant without ``end``.
+
+    The last rollout exceeds the budget: progress_remaining is negative there, and the value stays at its end.
+    """
+    if end is None:
+        return lambda remaining: start
+    if shape == "cosine":
+        return lambda remaining: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * (1.0 - max(remaining, 0.0))))
+    return lambda remaining: end + (start - end) * max(remaining, 0.0)
+
+
+def warm_up(base: Schedule, value: float | None, curriculum: CurriculumConfig) -> Schedule:
+    """Return ``base``, but ``value`` for the first ``warmup_timesteps`` of the stage."""
+    if value is None or not curriculum.warmup_timesteps:
+        return base
+    share = min(curriculum.warmup_timesteps / curriculum.timesteps, 1.0)
+    return lambda remaining: value if 1.0 - remaining < share else base(remaining)
+
+
+def entropy_schedule(start: float, end: float | None, shape: str, curriculum: CurriculumConfig) -> Schedule:
+    """Return the entropy coefficient over the stage, its warm-up included."""
+    return warm_up(schedule(start, end, shape), curriculum.warmup_ent_coef, curriculum)

@@ -1,0 +1,91 @@
+"""Who is told what happens in a stage: MLflow and the terminal today, a search tomorrow.
+
+A stage knows no more of its listeners than this. None of them can end it but by saying so in ``evaluated``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is."""
+
+    step: int  # environment steps
+    total: int  # the budget
+    rate: float  # environment steps per second
+    episode_return: float  # mean of recent training episodes
+    episode_length: float  # control steps, likewise
+    gate: str  # evaluations in a row that met it, such as 1/3
+
+
+class Listener:
+    """Listens to one stage. Override what you need; every method does nothing by default."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Receive metrics of an environment step."""
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Receive a file or folder that is complete."""
+
+    def progress(self, progress: Progress) -> None:
+        """Receive how far the stage is, about once a second."""
+
+    def say(self, text: str) -> None:
+        """Receive a line for the person."""
+
+    def flush(self) -> None:
+        """Write down all that was received: a bundle is about to be written."""
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Receive an evaluation's metrics; return True to stop the stage."""
+        return False
+
+
+class Listeners(Listener):
+    """Passes everything on to several listeners.
+
+    Attributes:
+        seconds: time that the stage has spent in them.
+    """
+
+    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+        self._listeners = tuple(listeners)
+        self.seconds = 0.0
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Pass on metrics."""
+        begun = time.perf_counter()
+        for listener in self._listeners:
+            listener.log_metrics(metrics, step)
+        self.seconds += time.perf_counter() - begun
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Pass on an artifact."""
+        for listener in self._listeners:
+            listener.log_artifact(path, folder)
+
+    def progress(self, progress: Progress) -> None:
+        """Pass on the progress."""
+        begun = time.perf_counter()
+        for listener in self._listeners:
+            listener.progress(progress)
+        self.seconds += time.perf_counter() - begun
+
+    def say(self, text: str) -> None:
+        """Pass on a line."""
+        for listener in self._listeners:
+            listener.say(text)
+
+    def flush(self) -> None:
+        """Flush all."""
+        for listener in self._listeners:
+            listener.flush()
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Tell all; return whether any of them wants the stage to stop."""
+        return any([listener.evaluated(step, metrics) for listener in self._listeners])
