@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dinorl.config import compose
 from dinorl.config.explain import GROUPS, SCOPES
 from dinorl.config.strict import known_keys
-from dinorl.files.lock import locked
+from dinorl.files.run_folder import locked
 
 KEYS = sorted(known_keys())
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=8)

@@ -126,7 +126,7 @@ def test_late_sigterm_keeps_finished_stage(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dinorl.files.lock import locked
+    from dinorl.files.run_folder import locked
     from dinorl.sweep import job
 
     monkeypatch.setattr(job, "PATIENCE", 0.1)

@@ -155,7 +155,7 @@ def test_concurrent_sends_are_safe(cfg: Config, tmp_path: Path, monkeypatch: pyt
         time.sleep(0.2)
         whole(source, target)
 
-    monkeypatch.setattr("dinorl.tracking.spool.os.replace", slow)
+    monkeypatch.setattr("dinorl.files.run_folder.os.replace", slow)
     spools = [Spool(tmp_path / "run") for _ in range(2)]
     with ThreadPoolExecutor() as threads:
         list(threads.map(Spool.send, spools))

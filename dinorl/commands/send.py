@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dinorl.files.run_folder import SPOOL
+from dinorl.files.run_folder import TrackedFolder
 from dinorl.tracking.spool import Spool
 
 
@@ -15,9 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dinorl.commands.send", description="Send MLflow what waits.")
     parser.add_argument("folder", type=Path, help="a run folder, or a folder of many")
     chosen = parser.parse_args(arguments)
-    spools = sorted(chosen.folder.rglob(SPOOL))
+    spools = sorted(chosen.folder.rglob(TrackedFolder.spool.name))
     if not spools:
-        print(f"{chosen.folder}: found no {SPOOL} in it or below", file=sys.stderr)
+        print(f"{chosen.folder}: found no {TrackedFolder.spool.name} in it or below", file=sys.stderr)
         return 2
     failed = 0
     for path in spools:

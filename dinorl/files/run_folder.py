@@ -1,39 +1,220 @@
-"""What lies in a run folder."""
+"""What lies in a sweep's folders: every file name, who writes it, whole writes and locks.
+
+outputs/<sweep>/                         SweepFiles
+    <lineage>/                           TrackedFolder
+        <index>-<stage>/                 RunFolder
+            bundle/<steps>/, bundle/best/    BundleFolder
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import logging
 import os
-from collections.abc import Mapping
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-STATUS_FILE, LOG_FILE = "status.json", "train.log"
-META = "meta.json"
-SPOOL, SENT = "tracking.jsonl", "tracking.sent"
+log = logging.getLogger(__name__)
+POLL = 0.05  # s, between two tries to lock
+
+
+class Entry:
+    """One file or folder; of an instance of its class it is the path.
+
+    Args:
+        name: relative to the folder.
+        writer: the module that writes it.
+        content: what it holds.
+    """
+
+    def __init__(self, name: str, writer: str, content: str) -> None:
+        self.name, self.writer, self.content = name, writer, content
+
+    @overload
+    def __get__(self, folder: None, kind: type) -> Entry: ...
+
+    @overload
+    def __get__(self, folder: Folder, kind: type) -> Path: ...
+
+    def __get__(self, folder: Folder | None, kind: type) -> Entry | Path:
+        return self if folder is None else folder.path / self.name
+
+
+class Folder:
+    """A folder whose files are known by name.
+
+    Args:
+        path: of the folder; it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def entries(cls) -> dict[str, Entry]:
+        """Return what may lie in such a folder, by attribute name."""
+        inherited = {key: value for base in reversed(cls.__mro__) for key, value in vars(base).items()}
+        return {key: value for key, value in inherited.items() if isinstance(value, Entry)}
+
+
+class SweepFiles(Folder):
+    """A sweep's own files, beside its lineages."""
+
+    plan = Entry("plan.json", "sweep/folder.py", "key of the job that each run folder belongs to")
+
+
+class TrackedFolder(Folder):
+    """A folder with an MLflow run: a lineage's, or a stage's."""
+
+    spool = Entry("tracking.jsonl", "tracking/spool.py", "all that MLflow is sent, an entry a line")
+    sent = Entry("tracking.sent", "tracking/spool.py", "how many bytes of that have arrived, and the MLflow run")
+
+
+class RunFolder(TrackedFolder):
+    """The folder of one stage run."""
+
+    status = Entry("status.json", "sweep/job.py", "RUNNING | DONE | FAILED | PRUNED | INTERRUPTED, gate, error")
+    log = Entry("train.log", "sweep/job.py", "the run's log, with the traceback if it failed")
+    hydra = Entry(".hydra", "Hydra", "the composed config, Hydra's own, and the overrides")
+    bundles = Entry("bundle", "bundle/bundle.py", "checkpoints by their step number")
+    best = Entry("bundle/best", "bundle/bundle.py", "the best evaluated checkpoint")
+    replay = Entry("replay", "training/resume.py", "SAC's replay buffer in segments, until the stage is done")
+    faults = Entry("faults", "training/faults.py", "simulations that broke down")
+    eval_csv = Entry("eval.csv", "training/follow.py", "every evaluation, a row each")
+    video = Entry("video.mp4", "training/stage.py", "the animal, at real speed")
+    evaluation = Entry("evaluation.json", "reports/results.py", "the best checkpoint's metrics on unseen seeds")
+
+
+class BundleFolder(Folder):
+    """One checkpoint."""
+
+    policy = Entry("policy.npz", "bundle/bundle.py", "weights of the policy that is evaluated")
+    optimizer = Entry("optimizer.npz", "bundle/bundle.py", "optimizer state")
+    normalization = Entry("normalization.npz", "bundle/bundle.py", "observation and reward statistics")
+    random = Entry("random.npz", "bundle/bundle.py", "random states")
+    meta = Entry("meta.json", "bundle/bundle.py", "counters, evaluation, versions, git sha, hash of the MJCF")
+    config = Entry("config.yaml", "bundle/bundle.py", "the composed config")
+    state = Entry("state.npz", "training/resume.py", "physics and counters, until the stage is done")
+    progress = Entry("progress.json", "training/resume.py", "gate and evaluations, until the stage is done")
+
+
+META = BundleFolder.meta.name
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """Return what a run folder says of its run, or None if it says nothing (yet)."""
+    """Return a run folder's status, or None if it has none (yet)."""
     try:
-        status: dict[str, Any] = json.loads((folder / STATUS_FILE).read_text())
+        status: dict[str, Any] = json.loads(RunFolder(folder).status.read_text())
     except (OSError, ValueError):
         return None
     return status
 
 
 def write_status(folder: Path, **status: Any) -> dict[str, Any]:
-    """Write ``status.json``, as a whole or not at all, and return its content."""
+    """Write a run folder's status and return it; the folder is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STATUS_FILE, status)
+    write_json(RunFolder(folder).status, status)
     return status
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file as a whole or not at all."""
-    building = path.with_name(f".{path.name}-{os.getpid()}")
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as building:
+        building.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to. It becomes ``path`` at the end, and is deleted if an error is raised.
+
+    Its suffix is that of ``path``, for writers that look at it.
+    """
+    building = path.with_name(f".{path.name}-{os.getpid()}{path.suffix}")
     try:
-        building.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        yield building
         os.replace(building, path)
     finally:
         building.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill. It becomes ``path`` at the end, and is deleted if an error is raised.
+
+    An older ``path`` is replaced then; :func:`tidy` puts it back if the process is killed in between.
+    """
+    building = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    old = path.with_name(f".{path.name}-old-{uuid.uuid4().hex[:8]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building.mkdir()
+    try:
+        yield building
+        if path.exists():
+            os.rename(path, old)
+        os.rename(building, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Delete what a killed process left half written, and put back what it was replacing.
+
+    Every hidden entry goes, so this is for the folders of checkpoints and replay segments only.
+    """
+    for path in folder.glob(".*"):
+        replaced, _, _ = path.name.removeprefix(".").partition("-old-")
+        if path.name.startswith(f".{replaced}-old-") and not (folder / replaced).exists():
+            path.rename(folder / replaced)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a file or folder; the system frees it however the process ends.
+
+    The lock is the path's own, no lock file is left. Where the file system has no locks, it is logged and nothing is
+    locked.
+
+    Args:
+        path: must exist.
+        patience: how long to wait for another holder, s.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    held = os.open(path, os.O_RDONLY)
+    try:
+        _lock(held, path, time.monotonic() + patience)
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(held: int, path: Path, end: float) -> None:
+    from filelock import lock_descriptor  # 30 ms that most commands do not need
+
+    while True:
+        try:
+            if lock_descriptor(held, blocking=False):
+                return
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): no second command may write there", path, error.strerror)
+            return
+        if time.monotonic() >= end:
+            raise BlockingIOError(errno.EAGAIN, "another process writes there", str(path))
+        time.sleep(POLL)

@@ -12,11 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dinorl.config import ConfigError
 from dinorl.config.identity import trained_on
-from dinorl.files.lock import locked
-from dinorl.files.run_folder import SPOOL, read_status, write_json
+from dinorl.files.run_folder import RunFolder, SweepFiles, TrackedFolder, locked, read_status, write_json
 from dinorl.sweep.plan import Job, Plan
-
-PLAN_FILE = "plan.json"
 
 
 class SweepFolder:
@@ -48,11 +45,11 @@ class SweepFolder:
             )
         known = self._known()
         # whose lineage is there still: a run needs its parent's
-        places = {k: f for f, k in known.items() if (self.path / f).parent.joinpath(SPOOL).exists()}
+        places = {k: f for f, k in known.items() if TrackedFolder((self.path / f).parent).spool.exists()}
         for job in plan.jobs:
             if job.key in places:
                 job.lineage = places[job.key].partition("/")[0]
-            elif any((self.run_dir(job) / "bundle").glob("*")):
+            elif any(RunFolder(self.run_dir(job)).bundles.glob("*")):
                 raise ConfigError(
                     f"{self.run_dir(job)}: holds a run of another plan: {self._difference(job)}. "
                     "Type another sweep.name, or delete that folder"
@@ -105,11 +102,11 @@ class SweepFolder:
 
     def remember(self, jobs: Sequence[Job]) -> None:
         """Keep which job each run folder belongs to, for the same command given again."""
-        write_json(self.path / PLAN_FILE, self._known() | {job.folder: job.key for job in jobs})
+        write_json(SweepFiles(self.path).plan, self._known() | {job.folder: job.key for job in jobs})
 
     def _known(self) -> dict[str, str]:
         """Return the key of the job that each run folder belongs to."""
-        path = self.path / PLAN_FILE
+        path = SweepFiles(self.path).plan
         if not path.exists():
             return {}
         try:

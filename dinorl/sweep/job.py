@@ -18,8 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dinorl.config import build
-from dinorl.files.lock import locked
-from dinorl.files.run_folder import LOG_FILE, read_status, write_status
+from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 
 log = logging.getLogger(__name__)
 # How long a job waits for another process to leave its folder, s.
@@ -60,7 +59,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     begun = time.time()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     own = {"started": started, "host": platform.node(), "pid": os.getpid()}
-    handler = _log_to(folder / LOG_FILE)
+    handler = _log_to(RunFolder(folder).log)
     tracker: Any = None
     outcome: dict[str, Any] = {"status": "FAILED", "gate": "none", "error": None}
     try:

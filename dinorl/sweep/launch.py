@@ -21,8 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dinorl.config.overrides import hydra_value
-from dinorl.files.lock import locked
-from dinorl.files.run_folder import STATUS_FILE, read_status, write_status
+from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
@@ -95,7 +94,7 @@ class Launching:
                 folder.unlink()
             try:  # before its plan is remembered: what another plan was done with is not taken for this one's
                 with locked(folder, PATIENCE):
-                    (folder / STATUS_FILE).unlink()
+                    RunFolder(folder).status.unlink()
             except BlockingIOError:  # a worker that outlived the command that started it
                 states[job.key] = {"status": "FAILED", "gate": "none", "error": busy(folder)}
                 continue

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from dinorl.files.run_folder import RunFolder
 from dinorl.sweep.plan import Plan, plan_rows
 from dinorl.tracking.terminal import console, say
 
@@ -48,7 +49,7 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
     console().print(table)
     failed = [job for job in plan.jobs if states[job.key]["status"] in ("FAILED", "NOT RUN")]
     for job in failed:
-        log = folder / job.folder / "train.log"
+        log = RunFolder(folder / job.folder).log
         where = f"; log: {log}" if log.exists() else ""
         say(f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}{where}")
     for job in plan.jobs:

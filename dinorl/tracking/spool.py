@@ -6,14 +6,14 @@ Sending again what may have arrived does no harm: of metrics equal in key, step,
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dinorl.files.run_folder import SENT, SPOOL
+from dinorl.files.run_folder import TrackedFolder, locked, whole_file, write_text
 from dinorl.tracking.store import FOLDER_TAG, client, experiment_id
 
 # Limits of one MLflow log_batch call.
@@ -29,7 +29,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path, self._sent_path = folder / SPOOL, folder / SENT
+        files = TrackedFolder(folder)
+        self.path, self._sent_path = files.spool, files.sent
         try:
             state = json.loads(self._sent_path.read_text())
         except (OSError, ValueError):  # not there, or lost with the power: what is sent twice is kept once
@@ -91,10 +92,9 @@ class Spool:
         place = {key: header[key] for key in ("uri", "experiment")}
         if {**entries[0], **place} != entries[0]:
             entries[0] |= place
-            building = self.path.with_suffix(".new")
-            building.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-            self._forget()
-            os.replace(building, self.path)
+            with whole_file(self.path) as building:
+                building.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+                self._forget()
         return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}
 
     def _forget(self) -> None:
@@ -108,8 +108,7 @@ class Spool:
 
     def send(self) -> None:
         """Send everything that waits; raises whatever MLflow raises, and then goes on from there the next time."""
-        with self.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # a stage and dinorl.tracking.send may meet; let go when it is closed
+        with locked(self.path, math.inf), self.path.open("rb") as file:  # a stage and dinorl send may meet
             header = json.loads(file.readline())
             start = file.tell()
             if self._client is None:
@@ -188,9 +187,7 @@ class Spool:
 
     def _acknowledge(self, position: int) -> None:
         self.sent = position
-        building = self._sent_path.with_suffix(".new")
-        building.write_text(json.dumps({"bytes": position, "run_id": self.run_id}))
-        os.replace(building, self._sent_path)
+        write_text(self._sent_path, json.dumps({"bytes": position, "run_id": self.run_id}))
 
 
 def _metrics(entry: dict[str, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import math
 import os
 import sqlite3
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.utils import env_override
 
 from dinorl.config import ConfigError, TrackingConfig
+from dinorl.files.run_folder import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,8 +95,9 @@ def _create_store(settings: TrackingConfig) -> str:
         return experiment_id(client(uri), settings.experiment)
     database = Path(path.partition("?")[0])
     database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, also by a command that is killed
+    lock = database.parent / LOCK
+    lock.touch()
+    with locked(lock, math.inf):
         if not database.exists():
             make_tables(database)
         # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
