@@ -73,7 +73,7 @@ def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_pat
         assert_same(straight / "bundle" / name, broken / "bundle" / name)
     assert (straight / "eval.csv").read_text() == (broken / "eval.csv").read_text()
     resume.finish(broken)
-    assert not (broken / resume.REPLAY).exists() and not list(broken.rglob("state.npz"))
+    assert not (broken / "replay").exists() and not list(broken.rglob("state.npz"))
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=["ppo", "sac"])

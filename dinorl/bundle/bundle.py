@@ -24,11 +24,10 @@ from dinorl.config import Config, ConfigError, base_values, build
 from dinorl.config.explain import explain
 from dinorl.config.overrides import check_needed, read_settings
 from dinorl.config.species import SPECIES_DIR, mjcf_hash, mjcf_path
-from dinorl.files.run_folder import META
+from dinorl.files.run_folder import BundleFolder
 from dinorl.files.untrusted import LARGEST_ARRAYS, read_arrays, read_config, read_json
 from dinorl.learners.base import Arrays, Learner
 
-CONFIG = "config.yaml"
 POLICY, OPTIMIZER, NORMALIZATION, RANDOM = LEARNER_FILES = ("policy", "optimizer", "normalization", "random")
 _HAND_OVER = (POLICY, NORMALIZATION)
 _META_KEYS = ("species", "algo", "seed", "timesteps", "mjcf_sha256")
@@ -42,7 +41,7 @@ class Bundle:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._files = path, BundleFolder(path)
 
     @classmethod
     def open(cls, where: str | Path) -> Bundle:
@@ -63,10 +62,10 @@ class Bundle:
         Raises:
             ConfigError: it says too little.
         """
-        meta = read_json(self.path / META)
+        meta = read_json(self._files.meta)
         for key in _META_KEYS:
             if key not in meta:
-                raise ConfigError(f"{self.path / META}: expected {key} in it, found {', '.join(meta) or 'nothing'}")
+                raise ConfigError(f"{self._files.meta}: expected {key} in it, found {', '.join(meta) or 'nothing'}")
         return meta
 
     @cached_property
@@ -87,7 +86,7 @@ class Bundle:
         Raises:
             ConfigError: an override does not fit; or see :attr:`config`.
         """
-        file = self.path / CONFIG
+        file = self._files.config
         config = OmegaConf.merge(base_values(), read_config(file))
         try:
             parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -151,7 +150,7 @@ class Bundle:
         found = sum(array.size for array in self._policy[POLICY].values())
         if needed > found:
             raise ConfigError(
-                f"{self.path / CONFIG}: {algo}.policy_kwargs.net_arch={layers} has more than {needed:,} weights, "
+                f"{self._files.config}: {algo}.policy_kwargs.net_arch={layers} has more than {needed:,} weights, "
                 f"and {POLICY}.npz has {found:,}"
             )
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from dinorl.bundle.bundle import CONFIG
 from dinorl.bundle.locate import numbered
 from dinorl.config import Config, to_container
 from dinorl.config.species import mjcf_hash
 from dinorl.files.provenance import git_sha, versions
-from dinorl.files.run_folder import META
+from dinorl.files.run_folder import BundleFolder, whole_folder
 from dinorl.learners.base import Arrays, Learner
 
 FORMAT = 1
@@ -37,23 +34,14 @@ def save(
         evaluation: metrics of the policy as it is now; empty if it was not evaluated.
         arrays, texts: more files, by name: arrays for an .npz, and JSON.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
-    building.mkdir()
-    try:
+    with whole_folder(folder) as building:
         for name, content in (learner.state() | dict(arrays or {})).items():
             np.savez(building / f"{name}.npz", **content)  # type: ignore[arg-type]
         for name, text in (texts or {}).items():
             (building / f"{name}.json").write_text(json.dumps(text))
-        OmegaConf.save(OmegaConf.create(to_container(cfg)), building / CONFIG)
-        (building / META).write_text(json.dumps(_meta(learner, cfg, evaluation), indent=2))
-        old = folder.parent / f".{folder.name}-old-{uuid.uuid4().hex[:8]}"
-        if folder.exists():
-            os.rename(folder, old)
-        os.rename(building, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        files = BundleFolder(building)
+        OmegaConf.save(OmegaConf.create(to_container(cfg)), files.config)
+        files.meta.write_text(json.dumps(_meta(learner, cfg, evaluation), indent=2))
     return folder
 
 
@@ -71,18 +59,6 @@ def _meta(learner: Learner, cfg: Config, evaluation: Mapping[str, Any]) -> dict[
         "git_sha": git_sha(),
         "versions": versions(),
     }
-
-
-def tidy(folder: Path) -> None:
-    """Delete what was being written when a process was killed, and put back what was being replaced."""
-    for path in folder.glob(".*"):
-        replaced, _, _ = path.name.removeprefix(".").partition("-old-")
-        if path.name.startswith(f".{replaced}-old-") and not (folder / replaced).exists():
-            path.rename(folder / replaced)
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def prune(folder: Path, keep: int) -> None:

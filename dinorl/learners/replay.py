@@ -5,12 +5,12 @@ The buffer is too large to be written whole with every bundle. A row is one step
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 
+from dinorl.files.run_folder import whole_file
 from dinorl.files.untrusted import read_arrays
 from dinorl.learners.base import Arrays
 
@@ -27,9 +27,8 @@ def save(folder: Path, buffer: ReplayBuffer, added: int) -> None:
     if begin == added:
         return
     rows = np.arange(begin, added) % buffer.buffer_size
-    building = folder / f".{begin}-{added}.npz"
-    np.savez(building, **{name: getattr(buffer, name)[rows] for name in _FIELDS})
-    os.replace(building, folder / f"{begin}-{added}.npz")
+    with whole_file(folder / f"{begin}-{added}.npz") as building:
+        np.savez(building, **{name: getattr(buffer, name)[rows] for name in _FIELDS})
 
 
 def read(folder: Path, buffer: ReplayBuffer, added: int) -> Arrays:

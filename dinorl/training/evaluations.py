@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dinorl.files.run_folder import whole_file
+
 
 class EvaluationTable:
     """The rows of ``eval.csv``.
@@ -31,12 +33,10 @@ class EvaluationTable:
         """Write the file, whole or not at all."""
         if not self.rows:
             return
-        building = self._path.with_name(f".{self._path.name}")
-        with building.open("w", newline="") as file:
+        with whole_file(self._path) as building, building.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
-        building.replace(self._path)
 
 
 class Best:

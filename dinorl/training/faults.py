@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from dinorl.config import Config, ConfigError, build, to_container
 from dinorl.envs.batch import Fault
+from dinorl.files.run_folder import RunFolder
 from dinorl.files.untrusted import parse_config, read_arrays
 from dinorl.sim.model import Animal
 
-FOLDER = "faults"
 KEPT = 20  # files a stage; more of them say nothing new
 FEW = 10  # breakdowns that are never too many
 
@@ -49,7 +49,7 @@ class FaultFolder:
     """
 
     def __init__(self, cfg: Config, run_dir: Path) -> None:
-        self.cfg, self.folder = cfg, run_dir / FOLDER
+        self.cfg, self.folder = cfg, RunFolder(run_dir).faults
 
     def keep(self, faults: Sequence[Fault]) -> None:
         """Write the first of them, a file each."""
@@ -97,7 +97,7 @@ def replay(path: Path) -> list[PhysicsStep]:
         arrays = read_arrays(path)
         state, config = arrays["state"], parse_config(str(arrays["config"]), path)
     except (ConfigError, KeyError) as error:
-        raise ConfigError(f"{path}: expected a file of a run's {FOLDER}/ folder: {error}") from error
+        raise ConfigError(f"{path}: expected a file of a run's faults/ folder: {error}") from error
     cfg = build(config)
     model = Animal(cfg.species, cfg.sim).model
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dinorl.training.faults", description="Show how a simulation broke down."
     )
-    parser.add_argument("file", type=Path, help=f"of a run's {FOLDER}/ folder")
+    parser.add_argument("file", type=Path, help="of a run's faults/ folder")
     chosen = parser.parse_args(arguments)
     try:
         steps = replay(chosen.file)

@@ -15,6 +15,7 @@ from dinorl.config import MIN_EPISODES, Config
 from dinorl.envs.batch import Episodes
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.files.provenance import seconds_since_start
+from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner
 from dinorl.tracking.listener import Listeners, Progress
 from dinorl.training import ramps, resume
@@ -57,7 +58,7 @@ class Follower:
         self.best = Best()
         self.null: dict[str, dict[str, float]] = {}
         self.passed = self.stopped = False
-        self._table = EvaluationTable(run_dir / "eval.csv")
+        self._table = EvaluationTable(RunFolder(run_dir).eval_csv)
         self._faults = FaultFolder(cfg, run_dir)
         self._interruption = interruption
         self._next_evaluation = cfg.eval.every
@@ -212,7 +213,7 @@ class Follower:
         self._evaluated_at = steps
         self.passed = self.gate.update(metrics) or self.passed
         if self.best.update(metrics, meets_gate=self.gate.consecutive > 0):
-            write.save(self.run_dir / "bundle" / "best", self.learner, self.cfg, metrics)
+            write.save(RunFolder(self.run_dir).best, self.learner, self.cfg, metrics)
         self._table.add(steps, "policy", self.gate.state(), metrics)
         checks = {f"gate/{c.key}": float(c.holds) for c in self.gate.checks(metrics)}
         self.log_metrics(_finite("eval/", metrics) | checks | {"gate/consecutive": float(self.gate.consecutive)}, steps)

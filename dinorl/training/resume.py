@@ -19,12 +19,13 @@ from dinorl.bundle.locate import numbered
 from dinorl.config import Config, ConfigError
 from dinorl.config.identity import identity
 from dinorl.config.species import mjcf_hash
+from dinorl.files.run_folder import BundleFolder, RunFolder, tidy
 from dinorl.files.untrusted import read_json
 from dinorl.learners.base import Learner
 
 log = logging.getLogger(__name__)
 
-STATE, PROGRESS, REPLAY = "state", "progress", "replay"
+STATE, PROGRESS = "state", "progress"
 # What reading a damaged bundle may raise.
 _UNREADABLE = (OSError, ValueError, KeyError)
 
@@ -40,7 +41,7 @@ def save(
         evaluation: metrics of the policy as it is now, empty if it was not evaluated.
         progress: what the stage itself must know again; JSON.
     """
-    folder, replay = run_dir / "bundle", run_dir / REPLAY
+    folder, replay = RunFolder(run_dir).bundles, RunFolder(run_dir).replay
     more: dict[str, Any] = {}
     if learner.resumable:
         more = {"arrays": {STATE: learner.position()}, "texts": {PROGRESS: progress}}
@@ -60,25 +61,27 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
     Raises:
         ConfigError: there are some, and none of them can be read.
     """
-    for folder in (run_dir / "bundle", run_dir / REPLAY):
-        write.tidy(folder)
+    run = RunFolder(run_dir)
+    for folder in (run.bundles, run.replay):
+        tidy(folder)
     damage: Exception | None = None
-    for path in numbered(run_dir / "bundle"):
-        if not (path / f"{STATE}.npz").is_file():
+    for path in numbered(run.bundles):
+        files = BundleFolder(path)
+        if not files.state.is_file():
             continue
         bundle = Bundle(path)
         try:
             if identity(bundle.config) != identity(cfg) or bundle.meta["mjcf_sha256"] != mjcf_hash(cfg.species):
                 continue
             position = bundle.arrays(STATE, largest=None)
-            progress = read_json(path / f"{PROGRESS}.json")
-            files = bundle.learner_files()
-            experience = learner.read_experience(run_dir / REPLAY, int(position["algorithm/num_timesteps"]))
+            progress = read_json(files.progress)
+            arrays = bundle.learner_files()
+            experience = learner.read_experience(run.replay, int(position["algorithm/num_timesteps"]))
         except _UNREADABLE as error:
             log.warning("%s is damaged (%s: %s); the one before it is used", path, type(error).__name__, error)
             damage = error
             continue
-        learner.load(files)
+        learner.load(arrays)
         learner.restore(position, experience)
         return progress
     if damage is not None:
@@ -91,15 +94,17 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
 
 def clear(run_dir: Path) -> None:
     """Delete what an earlier, different attempt left in a run folder, and what was measured of it."""
-    for name in ("bundle", REPLAY, "faults"):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
-    for name in ("eval.csv", "video.mp4", "evaluation.json"):
-        (run_dir / name).unlink(missing_ok=True)
+    run = RunFolder(run_dir)
+    for folder in (run.bundles, run.replay, run.faults):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (run.eval_csv, run.video, run.evaluation):
+        file.unlink(missing_ok=True)
 
 
 def finish(run_dir: Path) -> None:
     """Delete what only an unfinished stage needs, once its status says that it is done."""
-    shutil.rmtree(run_dir / REPLAY, ignore_errors=True)
-    for folder in (run_dir / "bundle").iterdir():
-        for name in (f"{STATE}.npz", f"{PROGRESS}.json"):
-            (folder / name).unlink(missing_ok=True)
+    run = RunFolder(run_dir)
+    shutil.rmtree(run.replay, ignore_errors=True)
+    for folder in map(BundleFolder, run.bundles.iterdir()):
+        for file in (folder.state, folder.progress):
+            file.unlink(missing_ok=True)

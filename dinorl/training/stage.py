@@ -11,6 +11,7 @@ from pathlib import Path
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.film import film
 from dinorl.config import MIN_EPISODES, Config
+from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner, make_learner
 from dinorl.tracking.listener import Listener, Listeners
 from dinorl.training import ramps, resume
@@ -50,6 +51,7 @@ def run_stage(
     """
     begun = time.perf_counter()
     told = Listeners(listeners)
+    run = RunFolder(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     learner = make_learner(cfg)
     learner.batch.push_scale = cfg.curriculum.push_scale
@@ -70,14 +72,14 @@ def run_stage(
         learner.learn(left, follower)
     follower.finish()
 
-    best = Bundle.open(run_dir / "bundle" / "best")
+    best = Bundle.open(run.best)
     seconds = follower.seconds()
     follower.report_time(seconds)
-    told.log_artifact(run_dir / "eval.csv")
+    told.log_artifact(run.eval_csv)
     told.log_artifact(best.path, "bundle")
     if cfg.eval.video_seconds > 0.0:
         try:
-            told.log_artifact(film(best, run_dir / "video.mp4", cfg.eval.video_seconds))
+            told.log_artifact(film(best, run.video, cfg.eval.video_seconds))
         except (RuntimeError, OSError) as error:  # no OpenGL or a full disk costs the film alone
             log.warning("no film: %s", error)
             told.say(f"no film: {error}")
