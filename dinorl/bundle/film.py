@@ -17,7 +17,7 @@ from dinorl.envs.render import Camera
 FPS = 25  # a picture every other control step at 50 Hz
 GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
 SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
-EVENT_HELD = 0.6  # s, for which the picture stands still at the event
+EVENT_HELD = 0.6  # s, freeze frame at the event
 
 
 def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) -> Path:
@@ -26,7 +26,7 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
     Args:
         bundle: whose policy acts.
         path: of the film; its ending says the format (.mp4, .gif).
-        seconds: the film's length; episodes follow each other, and at an event the picture stands still a moment.
+        seconds: length of the film; episodes follow each other, with a freeze frame at each event.
         seed: default the first evaluation seed.
 
     Raises:
@@ -40,7 +40,7 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
     camera = Camera(batch, *(GIF_SIZE if gif else ()))
     dt = batch.animal.control_timestep
     every = max(1, round(1.0 / ((GIF_FPS if gif else FPS) * dt)))
-    # a GIF says how long a picture stays, in ms, and how often the whole is shown: for ever
+    # GIF: ms per picture, and 0 repeats for ever
     timing: dict[str, Any] = {"duration": 1000.0 * every * dt, "loop": 0} if gif else {"fps": 1.0 / (every * dt)}
     event, title = cfg.species.event.name.replace("_", " "), cfg.species.title
     length, held = round(seconds / (every * dt)), round(EVENT_HELD / (every * dt))
@@ -75,7 +75,7 @@ def averaged(speed: float, batch: BatchEnv) -> float:
 
 
 def subtitled(picture: np.ndarray, *texts: str) -> np.ndarray:
-    """Return a (height, width, 3) picture with texts side by side at its lower edge."""
+    """Return a (height, width, 3) picture with a caption at its lower edge."""
     image = Image.fromarray(picture)
     height = image.height // 18
     ImageDraw.Draw(image).text(

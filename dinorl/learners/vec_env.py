@@ -19,7 +19,7 @@ from dinorl.tasks.observation import clock
 
 
 def episode_infos(episodes: Episodes, elapsed: float) -> list[dict[str, Any]]:
-    """Return what ``info`` says of episodes that ended: return, length, success, each term's sum."""
+    """Return an ``info`` for each episode that ended: return, length, success, each term's sum."""
     sums = [total.tolist() for total in episodes.terms.values()]
     rows = list(zip(*sums, strict=True)) if sums else [()] * episodes.ids.size
     return [
@@ -81,9 +81,9 @@ class DinoVecEnv(VecEnv):
         ended = step.episodes
         if ended.ids.size:
             self.drained.append(ended)
-            told = episode_infos(ended, time.time() - self._begun)
+            infos_of_ended = episode_infos(ended, time.time() - self._begun)
             for i, info, last, cut in zip(
-                ended.ids.tolist(), told, ended.observation, ended.truncated.tolist(), strict=True
+                ended.ids.tolist(), infos_of_ended, ended.observation, ended.truncated.tolist(), strict=True
             ):
                 infos[i] = info | {"terminal_observation": last, "TimeLimit.truncated": cut}
         return step.observation, step.reward.astype(np.float32), step.terminated | step.truncated, infos
@@ -137,7 +137,7 @@ class DinoVecEnv(VecEnv):
 
 
 class MirrorVecEnv(VecEnvWrapper):
-    """Shows the second half of each stride in the mirror, and takes the actions back out of it."""
+    """Mirrors observations and actions in the second half of each stride."""
 
     def __init__(self, venv: DinoVecEnv) -> None:
         super().__init__(venv)
@@ -151,12 +151,12 @@ class MirrorVecEnv(VecEnvWrapper):
         return self._show(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Take the actions out of the mirror where the last observations were shown in it."""
+        """Mirror the actions back where the last observations were mirrored."""
         where = clock(np, self.batch.memory.phase)[:, 1] < 0.0
         self.venv.step_async(self.mirror.acted(actions, where))
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Show what came of them."""
+        """Return the step, mirrored in the second half of each stride."""
         observation, reward, done, infos = self.venv.step_wait()
         assert isinstance(observation, np.ndarray)
         for i in np.flatnonzero(done):

@@ -1,4 +1,4 @@
-"""Simulations that broke down: what led to it is kept, and a stage in which too many do is stopped.
+"""Simulations that broke down: each is recorded for replay, and too many of them stop the stage.
 
 ``python -m dinorl.training.faults FILE`` shows one again, physics step by physics step.
 """
@@ -21,8 +21,8 @@ from dinorl.files.run_folder import RunFolder
 from dinorl.files.untrusted import parse_config, read_arrays
 from dinorl.sim.model import Animal
 
-KEPT = 20  # files a stage; more of them say nothing new
-FEW = 10  # breakdowns that are never too many
+MAX_FILES = 20  # a stage
+FEW = 10  # breakdowns that never stop a stage
 
 
 class TooManyFaults(RuntimeError):
@@ -31,13 +31,13 @@ class TooManyFaults(RuntimeError):
 
 @dataclass(frozen=True)
 class PhysicsStep:
-    """What a physics step came to."""
+    """The extremes of one physics step."""
 
     fastest: str  # degree of freedom
-    velocity: float  # its own, rad/s or m/s
+    velocity: float  # rad/s or m/s
     most_accelerated: str
-    acceleration: float  # its own, rad/s² or m/s²
-    broken: bool  # MuJoCo's warnings of unusable positions, velocities or accelerations
+    acceleration: float  # rad/s² or m/s²
+    broken: bool  # MuJoCo warned of an unusable state
 
 
 class FaultFolder:
@@ -52,20 +52,20 @@ class FaultFolder:
         self.cfg, self.folder = cfg, RunFolder(run_dir).faults
 
     def keep(self, faults: Sequence[Fault]) -> None:
-        """Write the first of them, a file each."""
+        """Write the first few, a file each."""
         if not faults:
             return
         self.folder.mkdir(exist_ok=True)
         config = OmegaConf.to_yaml(OmegaConf.create(to_container(self.cfg)))
-        for fault in faults[: KEPT - len(list(self.folder.iterdir()))]:
+        for fault in faults[: MAX_FILES - len(list(self.folder.iterdir()))]:
             path = self.folder / f"seed{fault.seed}-episode{fault.episode}-step{fault.step}.npz"
             np.savez(path, state=fault.state, config=np.asarray(config))
 
     def check(self, count: int, timesteps: int) -> None:
-        """Stop a stage in which too many simulations break down.
+        """Stop the stage if too many simulations break down.
 
         Args:
-            count: how many have, so far.
+            count: breakdowns so far.
             timesteps: environment steps so far.
 
         Raises:
@@ -85,10 +85,10 @@ class FaultFolder:
 
 
 def replay(path: Path) -> list[PhysicsStep]:
-    """Run the control step in which a simulation broke down again, up to where it does.
+    """Run the control step in which a simulation broke down once more, up to the breakdown.
 
     Returns:
-        What it began with, then each physics step.
+        The state it began with, then each physics step.
 
     Raises:
         ConfigError: the file is no fault, or the model has changed since.
@@ -105,7 +105,7 @@ def replay(path: Path) -> list[PhysicsStep]:
         raise ConfigError(f"{path}: {cfg.species.mjcf} has changed since: its state had {state.size} numbers")
     data = mujoco.MjData(model)
     mujoco.mj_setState(model, data, state, kind)
-    # MuJoCo would begin anew from its first pose, and hide what happened
+    # by default MuJoCo resets a broken state and hides it
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
     steps = [_look(model, data)]
     while len(steps) <= cfg.sim.frame_skip and not steps[-1].broken:

@@ -1,4 +1,4 @@
-"""The gate of a stage: which thresholds an evaluation must meet, and for how many evaluations in a row."""
+"""The gate of a stage: thresholds that evaluations must meet, a number of times in a row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dinorl.config import CurriculumConfig
 
-# Each threshold of the config, and the evaluation's metric that it holds against; min_* from below, max_* from above.
+# Threshold in the config → metric of an evaluation. min_* bounds it from below, max_* from above.
 THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",
@@ -22,7 +22,7 @@ THRESHOLDS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One threshold, held against one evaluation."""
+    """One threshold, checked against one evaluation."""
 
     key: str
     value: float
@@ -35,10 +35,13 @@ class Check:
 
 
 class Gate:
-    """Counts the evaluations in a row that met every threshold set.
+    """Counts evaluations in a row that meet every threshold.
+
+    Args:
+        curriculum: of the stage; thresholds that are null do not count.
 
     Attributes:
-        consecutive: how many they are now.
+        consecutive: evaluations in a row so far.
     """
 
     def __init__(self, curriculum: CurriculumConfig) -> None:
@@ -48,16 +51,16 @@ class Gate:
         self.consecutive = 0
 
     def checks(self, metrics: Mapping[str, float]) -> list[Check]:
-        """Hold an evaluation's metrics against the thresholds that are set."""
+        """Check an evaluation's metrics against the thresholds."""
         return [Check(key, metrics[THRESHOLDS[key]], value) for key, value in self.thresholds.items()]
 
     def holds(self, metrics: Mapping[str, float]) -> bool:
-        """Whether an evaluation meets every threshold; with none set there is nothing to meet, so no."""
+        """Whether an evaluation meets every threshold; False if there are none."""
         checks = self.checks(metrics)
         return bool(checks) and all(check.holds for check in checks)
 
     def update(self, metrics: Mapping[str, float]) -> bool:
-        """Count an evaluation in; return whether the gate is passed now."""
+        """Count an evaluation; return whether the gate is passed."""
         self.consecutive = self.consecutive + 1 if self.holds(metrics) else 0
         return self.consecutive >= self.required
 
