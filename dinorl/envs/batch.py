@@ -14,7 +14,7 @@ from dinorl.sim.cpu import Simulation
 from dinorl.sim.model import Animal
 from dinorl.sim.random import uniform
 from dinorl.tasks import episode
-from dinorl.tasks.observation import observe, pieces
+from dinorl.tasks.observation import columns, observe, part_counts
 from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
 
 # Streams of an animal's random numbers within an episode; those with a step number are added to it.
@@ -93,9 +93,8 @@ class BatchEnv:
         self.bearing_scale = 1.0
         self.max_episode_steps = cfg.env.max_episode_steps
         nu = self.animal.model.nu
-        layout = self.animal.layout
-        self.pieces = pieces(nu, len(layout.foot_touch), len(layout.effector_pos))
-        size = sum(piece.size for piece in self.pieces)
+        counts = part_counts(nu, len(cfg.species.feet), len(cfg.species.event.effectors))
+        size = max(span.stop for span in columns(counts).values())
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
         self.diverged = 0
@@ -183,7 +182,7 @@ class BatchEnv:
             self.sums[name] += value
         self.returns += reward
         self.lengths += 1
-        self.memory = remember(body, self.memory, s)
+        self.memory = remember(self.memory, s)
 
         terminated = fell | diverged | (success & task.ends_with_event)
         truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
@@ -225,7 +224,7 @@ class BatchEnv:
         heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         where = uniform(self.seeds[ids], self.episode[ids], _FIRST_TARGET, 4)
         bearing = [self.bearing_scale * end for end in env.first_target_bearing_range]
-        towards = episode.turn(np, heading, where[:, 3], bearing)
+        towards = episode.turn(heading, where[:, 3], bearing)
         sim.target[ids] = self.task.targets(sim.qpos[ids, :2], towards, where[:, :3])
         sim.refresh(ids)
         fresh = fresh_memory(self.task.body, sim.sensors[ids], joints, u[:, -1])
@@ -255,7 +254,7 @@ class BatchEnv:
         steps = self.memory.steps
         window = episode.push_window(self.animal.control_timestep, env.push_interval)
         u = uniform(self.seeds, self.episode, _PUSH + steps // window, 2)
-        change = episode.push_velocity(np, steps, u, window, self.push_scale * env.push_speed)
+        change = episode.push_velocity(steps, u, window, self.push_scale * env.push_speed)
         pushed = np.flatnonzero(change.any(axis=1))
         if pushed.size:
             self.sim.qvel[pushed, :2] += change[pushed]
