@@ -12,7 +12,6 @@ from gymnasium.vector.utils import batch_space
 from dinorl.config import Config, compose
 from dinorl.envs.batch import BatchEnv, Step
 from dinorl.envs.render import Camera
-from dinorl.learners.vec_env import episode_infos
 
 _FPS = 50
 
@@ -63,7 +62,7 @@ class DinoEnv(gym.Env):
         step = self.batch.step(np.asarray(action)[None], autoreset=False)
         info: dict[str, Any] = {"is_success": bool(step.success[0])}
         if step.episodes.ids.size:
-            info |= episode_infos(step.episodes, 0.0)[0]
+            info |= step.episodes.infos(0.0)[0]
             del info["episode"]  # gymnasium's RecordEpisodeStatistics owns that key
         return step.observation[0], float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), info
 
