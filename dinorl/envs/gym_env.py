@@ -26,7 +26,7 @@ class DinoEnv(gym.Env):
     Args:
         species: name of the species, as in ``conf/species``.
         stage: ``balance``, ``locomotion`` or ``behavior``.
-        cfg: a composed config to be used instead of the default one of that species and stage.
+        cfg: a composed config; default: that of the species and stage.
         render_mode: None or ``"rgb_array"``.
     """
 
@@ -63,7 +63,7 @@ class DinoEnv(gym.Env):
         info: dict[str, Any] = {"is_success": bool(step.success[0])}
         if step.episodes.ids.size:
             info |= step.episodes.infos(0.0)[0]
-            del info["episode"]  # gymnasium's RecordEpisodeStatistics owns that key
+            del info["episode"]  # the key of Gymnasium's RecordEpisodeStatistics
         return step.observation[0], float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), info
 
     def render(self) -> np.ndarray | None:
@@ -81,7 +81,7 @@ class DinoEnv(gym.Env):
 
 
 class DinoVectorEnv(VectorEnv):
-    """All animals of one stage as one VectorEnv; episodes that end begin anew in the same step.
+    """All animals of one stage as one VectorEnv; an episode that ends begins anew in the same step.
 
     Args:
         num_envs: animals.

@@ -108,9 +108,9 @@ def _servos(animal: Animal) -> Swap:
     joints = model.actuator_trnid[:, 0]
     names = [model.joint(i).name for i in joints]
     partner = _partners(names)
-    # A rotation about an axis is, in the mirror, one about the axis reflected as an axial vector.
+    # rotation axes reflect as axial vectors
     axis = model.jnt_axis[joints]
-    signs = (axis[partner] * (axis * [-1.0, 1.0, -1.0])).sum(axis=1).round(6)
+    signs = (axis[partner] * (axis * observation.AXIAL)).sum(axis=1).round(6)
     home = animal.home_qpos[animal.joint_qpos]
     low, high = model.jnt_range[joints].T
     limits = np.where(signs > 0, [low, high], [-high, -low])

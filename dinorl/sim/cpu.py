@@ -31,9 +31,7 @@ class CpuSimulation:
     """
 
     def __init__(self, animal: Animal, n: int, frame_skip: int, threads: int) -> None:
-        self.animal = animal
-        self.n = n
-        self.frame_skip = frame_skip
+        self._animal, self._frame_skip = animal, frame_skip
         model = animal.model
         self._batch = Batch(model, n, min(threads or cpu_count(), n))
         self._batch.reset(keyframe=model.key("home").id)
@@ -51,7 +49,7 @@ class CpuSimulation:
 
     def step(self, action: np.ndarray, only: np.ndarray | None = None) -> None:
         """Advance one control step."""
-        ctrl = self.animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
+        ctrl = self._animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
         chosen = slice(None) if only is None else only
         self._ctrl[chosen] = ctrl[chosen]
         np.copyto(self.before, self._batch.state)
@@ -59,7 +57,7 @@ class CpuSimulation:
         self.diverged[:] = False
         readings = self.substeps if only is None else self._readings[: only.size]
         try:
-            self._batch.rollout(self.frame_skip, record=["sensordata"], ids=only, out={"sensordata": readings})
+            self._batch.rollout(self._frame_skip, record=["sensordata"], ids=only, out={"sensordata": readings})
         except SimulationError as error:
             self.diverged[error.ids] = True
         if only is not None:
@@ -73,7 +71,7 @@ class CpuSimulation:
 
     def repair(self, ids: np.ndarray) -> None:
         """Put diverged simulations into the home pose; MuJoCo forgets its warnings."""
-        self._batch.reset(ids, self.animal.model.key("home").id)
+        self._batch.reset(ids, self._animal.model.key("home").id)
         self.refresh(ids)
         self.substeps[ids] = self.sensors[ids][:, None, :]
 
@@ -94,4 +92,4 @@ class CpuSimulation:
     def show(self, index: int, data: mujoco.MjData) -> None:
         """Put one simulation's state into an MjData of ``animal.drawn``."""
         data.qpos[:], data.qvel[:] = self.qpos[index], self.qvel[index]
-        data.mocap_pos[self.animal.target_mocap] = self.target[index]
+        data.mocap_pos[self._animal.target_mocap] = self.target[index]

@@ -8,16 +8,15 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from dinorl.sim.model import Animal
 from dinorl.tasks.body import Array
 
 
 class Simulation(Protocol):
-    """``n`` simulations of one animal. Arrays are (n, …), of one array library and on one device.
+    """``n`` simulations of one :class:`dinorl.sim.model.Animal`, whose ``layout`` says what each sensor column is.
+
+    Arrays are (n, …), of one array library and on one device.
 
     Attributes:
-        animal: the compiled species; its ``layout`` says what the sensors' columns are.
-        n: simulations.
         sensors: (n, sensors) readings. After :meth:`step` those of its last physics step, taken as that began: a few ms
             old, as a robot's are. After :meth:`refresh` they are current.
         substeps: (n, frame_skip, sensors) readings of every physics step of the last control step.
@@ -28,8 +27,6 @@ class Simulation(Protocol):
         before: (n, state) MuJoCo's integration state (``mjSTATE_INTEGRATION``) as the last :meth:`step` began.
     """
 
-    animal: Animal
-    n: int
     sensors: Array
     substeps: Array
     qpos: Array

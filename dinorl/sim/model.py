@@ -24,7 +24,7 @@ class Animal:
         if not path.is_file():
             raise ConfigError(f"species.mjcf: {path} does not exist; found no model for species={species.name}")
         self.species, self.sim, self.path = species, sim, path
-        # what is only drawn costs a tenth of the speed, and moves nothing
+        # visual geoms would cost a tenth of the speed
         self.model = self._compile(drawn=False)
         self.control_timestep = sim.timestep * sim.frame_skip  # s
         if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_KEY, "home") < 0:
@@ -37,7 +37,7 @@ class Animal:
         self.gravity: float = float(np.linalg.norm(self.model.opt.gravity))  # m/s²
         self.mass: float = float(self.model.body("trunk").subtreemass[0])  # kg
         self.weight: float = self.mass * self.gravity  # N
-        # Columns of qpos and qvel that the servos drive, in the servos' order.
+        # columns of qpos and qvel, in the servos' order
         joints = self.model.actuator_trnid[:, 0]
         self.joint_qpos: np.ndarray = self.model.jnt_qposadr[joints]
         self.joint_qvel: np.ndarray = self.model.jnt_dofadr[joints]
@@ -52,7 +52,7 @@ class Animal:
 
     @cached_property
     def drawn(self) -> mujoco.MjModel:
-        """The same model with everything that is only drawn; the state of the one fits the other."""
+        """The same model with its visual geoms; states fit both."""
         return self._compile(drawn=True)
 
     def _compile(self, drawn: bool) -> mujoco.MjModel:
