@@ -21,6 +21,9 @@ from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.registration import environment_ids
 from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.sim.cpu import CpuSimulation
+from dinorl.sim.interface import Simulation
+from tests.conftest import SPECIES
 
 IDS = sorted(environment_ids())
 
@@ -48,7 +51,7 @@ def test_env_checkers_pass(name: str) -> None:
         env.close()
 
 
-@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+@pytest.mark.parametrize("species", SPECIES)
 def test_render_shows_animal(species: str) -> None:
     env = gym.make(
         next(i for i, (s, stage) in environment_ids().items() if (s, stage) == (species, "balance")),
@@ -157,6 +160,42 @@ def test_divergence_resets_one_animal() -> None:
     assert broken.diverged == 1 and whole.diverged == 0
 
 
+class Narrow:
+    """A simulation of which only the protocol can be seen."""
+
+    def __init__(self, inner: CpuSimulation) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        assert name in Simulation.__annotations__ or name in vars(Simulation), f"{name} is not of the protocol"
+        return getattr(self._inner, name)
+
+
+def test_batch_needs_protocol_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose(["species=trex", "stage=locomotion"])
+    whole = BatchEnv(cfg, 4)
+    monkeypatch.setattr(
+        "dinorl.envs.batch.make_simulation",
+        lambda animal, sim, n: Narrow(CpuSimulation(animal, n, sim.frame_skip, sim.threads)),
+    )
+    narrow = BatchEnv(cfg, 4)
+    assert isinstance(narrow.sim, Narrow) and isinstance(whole.sim, CpuSimulation)
+    for env in (whole, narrow):
+        env.seed(0)
+        env.reset()
+    for k, action in enumerate(actions(4, whole.action_space.shape[0], 40)):
+        if k == 5:  # one diverges, and one reaches its target
+            for env in (whole, narrow):
+                env.sim.qvel[2] = 1e12
+                env.sim.target[1, :2] = env.sim.qpos[1, :2]
+        if k == 20:
+            narrow.restore(whole.state())
+        one, other = whole.step(action), narrow.step(action)
+        np.testing.assert_array_equal(one.observation, other.observation)
+        np.testing.assert_array_equal(one.reward, other.reward)
+    assert narrow.diverged == 1
+
+
 def test_partial_step_is_isolated() -> None:
     cfg = compose(["species=trex", "stage=balance", "env.push_speed=0.0"])
     some, whole = (BatchEnv(cfg, 4) for _ in range(2))
@@ -213,7 +252,7 @@ def test_sb3_wrappers_work() -> None:
 
 
 def test_action_maps_home_and_limits() -> None:
-    for species in ("velociraptor", "trex", "brachiosaurus"):
+    for species in SPECIES:
         env = BatchEnv(compose([f"species={species}", "stage=balance"]), 3)
         env.reset()
         size = env.action_space.shape[0]
@@ -226,7 +265,7 @@ def test_action_maps_home_and_limits() -> None:
         np.testing.assert_allclose(ctrl[2], model.actuator_ctrlrange[:, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+@pytest.mark.parametrize("species", SPECIES)
 def test_model_stands_at_nominal_mass(species: str) -> None:
     env = BatchEnv(compose([f"species={species}", "stage=balance", "env.push_speed=0.0"]), 8)
     model = env.animal.model

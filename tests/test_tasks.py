@@ -10,16 +10,19 @@ import pytest
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.task import Task
-from dinorl.tasks import episode
+from dinorl.sim.model import Animal
+from dinorl.tasks import episode, events
 from dinorl.tasks import rewards as terms
-from dinorl.tasks.rewards import EVENT_TERMS, TERMS, Knobs
+from dinorl.tasks.body import Body
+from dinorl.tasks.declare import Parameter, Terms
+from dinorl.tasks.events import EVENT_TERMS
+from dinorl.tasks.parameters import env_parameters, event_parameters
+from dinorl.tasks.rewards import TERMS
 from dinorl.tasks.signals import Memory, Signals, count_event, remember, rows, take_turns, to_heading
+from tests.conftest import SPECIES
 
-KNOBS = Knobs(
-    home_height=0.9, weight_newton=800.0, natural_pitch=0.0, forward_vel_max=4.0, speed_penalty_threshold=0.1,
-    idle_velocity_threshold=0.5, foot_contact_gate=0.0, gait_phase=(0.0, 0.5), gait_clock_duty=0.5, gait_full_speed=1.0,
-    gait_swing=0.25, event_hold=0,
-)  # fmt: skip
+FAST = 4.0  # m/s, forward_vel_max
+BODY = Task(cfg := compose(["species=trex", "stage=balance"]), Animal(cfg.species, cfg.sim)).body
 
 
 @pytest.fixture(scope="module")
@@ -40,50 +43,54 @@ def moving(s: Signals, forward: float = 0.0, left: float = 0.0) -> Signals:
 
 def test_standing_earns_no_motion_reward(standing: Signals) -> None:
     still = moving(replace(standing, alternation=np.ones_like(standing.alternation)))
-    for name in ("forward_vel_weight", "gait_symmetry_weight", "gait_clock_weight", "heading_weight"):
-        np.testing.assert_allclose(TERMS[name](still, KNOBS), 0.0, atol=1e-3)
-    np.testing.assert_allclose(TERMS["idle_penalty_weight"](still, KNOBS), -1.0)
+    for paid in (
+        terms.forward_vel(still, FAST), terms.gait_symmetry(still, 1.0), terms.gait_clock(still, 0.5, 1.0, BODY),
+        terms.heading(still),
+    ):  # fmt: skip
+        np.testing.assert_allclose(paid, 0.0, atol=1e-3)
+    np.testing.assert_allclose(terms.idle_penalty(still, 0.5), -1.0)
 
 
 def test_forward_reward_capped_backward_penalized(standing: Signals) -> None:
     speeds = (-2.0, 0.0, 1.5, 4.0, 9.0)
-    paid = [terms.forward_vel(moving(standing, v), KNOBS)[0] for v in speeds]
+    paid = [terms.forward_vel(moving(standing, v), FAST)[0] for v in speeds]
     assert paid == [0.0, 0.0, 1.5, 4.0, 4.0]
-    assert [terms.backward_vel_penalty(moving(standing, v), KNOBS)[0] for v in speeds] == [-2.0, 0.0, 0.0, 0.0, 0.0]
-    assert terms.lateral_penalty(moving(standing, 3.0, -0.7), KNOBS)[0] == pytest.approx(-0.7)
-    assert terms.speed_penalty(moving(standing, 0.3, 0.4), KNOBS)[0] == pytest.approx(-0.4)
-    assert terms.speed_penalty(moving(standing, 0.05), KNOBS)[0] == 0.0
+    assert terms.forward_vel(moving(standing, 9.0), None)[0] == 9.0
+    assert [terms.backward_vel_penalty(moving(standing, v))[0] for v in speeds] == [-2.0, 0.0, 0.0, 0.0, 0.0]
+    assert terms.lateral_penalty(moving(standing, 3.0, -0.7))[0] == pytest.approx(-0.7)
+    assert terms.speed_penalty(moving(standing, 0.3, 0.4), 0.1)[0] == pytest.approx(-0.4)
+    assert terms.speed_penalty(moving(standing, 0.05), 0.1)[0] == 0.0
 
 
 def test_heading_is_cosine_minus_one(standing: Signals) -> None:
     for angle in (0.0, np.pi / 3, np.pi / 2, np.pi):
         target = np.tile([5 * np.cos(angle), 5 * np.sin(angle), 0.0], (2, 1))
         s = replace(standing, target_h=target, target_distance=np.full(2, 5.0))
-        np.testing.assert_allclose(terms.heading(s, KNOBS), np.cos(angle) - 1.0, atol=1e-12)
+        np.testing.assert_allclose(terms.heading(s), np.cos(angle) - 1.0, atol=1e-12)
 
 
 def test_nosedive_relative_to_natural_pitch(standing: Signals) -> None:
     for pitch, natural, expected in ((0.3, 0.0, -0.3), (-0.3, 0.0, 0.0), (0.3, 0.2, -0.1), (-0.1, -0.15, -0.05)):
         s = replace(standing, pitch=np.full(2, pitch))
-        np.testing.assert_allclose(terms.nosedive(s, replace(KNOBS, natural_pitch=natural)), expected, atol=1e-12)
+        np.testing.assert_allclose(terms.nosedive(s, natural), expected, atol=1e-12)
     level = replace(standing, pitch=np.full(2, 0.2), roll=np.zeros(2))
-    np.testing.assert_allclose(terms.posture(level, replace(KNOBS, natural_pitch=0.2)), 1.0)
+    np.testing.assert_allclose(terms.posture(level, 0.2), 1.0)
 
 
 def test_alive_bonus_gated_by_contact(standing: Signals) -> None:
     s = replace(standing, stance=np.array([[1.0, 0.0], [0.0, 0.0]]))
-    np.testing.assert_allclose(terms.alive(s, KNOBS), 1.0)
-    np.testing.assert_allclose(terms.alive(s, replace(KNOBS, foot_contact_gate=1.0)), [0.5, 0.0])
-    np.testing.assert_allclose(terms.foot_contact(s, KNOBS), [0.5, 0.0])
+    np.testing.assert_allclose(terms.alive(s, 0.0), 1.0)
+    np.testing.assert_allclose(terms.alive(s, 1.0), [0.5, 0.0])
+    np.testing.assert_allclose(terms.foot_contact(s), [0.5, 0.0])
 
 
 def test_gait_clock_rewards_timed_alternation(standing: Signals) -> None:
     s = moving(replace(standing, phase=np.array([0.25, 0.75])), 2.0)
     left_then_right = replace(s, stance=np.array([[1.0, 0.0], [0.0, 1.0]]))
-    np.testing.assert_allclose(terms.gait_clock(left_then_right, KNOBS), 1.0)
-    np.testing.assert_allclose(terms.gait_clock(replace(s, stance=np.ones((2, 2))), KNOBS), 0.0)
+    np.testing.assert_allclose(terms.gait_clock(left_then_right, 0.5, 1.0, BODY), 1.0)
+    np.testing.assert_allclose(terms.gait_clock(replace(s, stance=np.ones((2, 2))), 0.5, 1.0, BODY), 0.0)
     wrong = replace(s, stance=np.array([[0.0, 1.0], [1.0, 0.0]]))
-    np.testing.assert_allclose(terms.gait_clock(wrong, KNOBS), -1.0)
+    np.testing.assert_allclose(terms.gait_clock(wrong, 0.5, 1.0, BODY), -1.0)
 
 
 def memory_of(n: int) -> Memory:
@@ -96,16 +103,15 @@ def memory_of(n: int) -> Memory:
 
 def alternation_of(contacts: list[tuple[bool, bool]], standing: Signals) -> float:
     """Return the running alternation after a course of (left, right) contacts, one a control step."""
-    task = Task(cfg := compose(["species=trex", "stage=balance"]), BatchEnv(cfg, 1).animal)
     memory = memory_of(1)
     one = rows(standing, np.array([0]))
     for step, pair in enumerate(contacts, 1):
         contact = np.array([pair])
         memory = replace(memory, steps=np.array([step]))
         landed = contact & (memory.airborne >= 2)
-        last, share = take_turns(task.body, memory, landed)
+        last, share = take_turns(BODY, memory, landed)
         seen = {"contact": contact, "touchdown": landed, "last_touchdown": last, "alternation": share}
-        memory = remember(task.body, memory, replace(one, **seen, action=np.zeros((1, 1))))
+        memory = remember(memory, replace(one, **seen, action=np.zeros((1, 1))))
     return float(memory.alternation[0, 0])
 
 
@@ -137,7 +143,7 @@ def test_targets_placed_within_ranges() -> None:
     rng = np.random.default_rng(0)
     yaw = rng.uniform(-np.pi, np.pi, 500)
     heading, position = np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.normal(size=(500, 2))
-    target = episode.place_target(np, position, heading, rng.random((500, 3)), [2.0, 6.0], [-1.5, 1.5], [2.0, 3.5])
+    target = episode.place_target(position, heading, rng.random((500, 3)), [2.0, 6.0], [-1.5, 1.5], [2.0, 3.5])
     offset = to_heading(target - np.pad(position, ((0, 0), (0, 1))), heading)
     for column, (low, high) in enumerate(((2.0, 6.0), (-1.5, 1.5), (2.0, 3.5))):
         assert low <= offset[:, column].min() < low + 0.1 and high - 0.1 < offset[:, column].max() <= high
@@ -146,7 +152,7 @@ def test_targets_placed_within_ranges() -> None:
 def test_first_target_bearing_bounded() -> None:
     rng = np.random.default_rng(0)
     yaw = rng.uniform(-np.pi, np.pi, 2000)
-    turned = episode.turn(np, np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), [-1.6, 1.6])
+    turned = episode.turn(np.stack([np.cos(yaw), np.sin(yaw)], axis=1), rng.random(2000), [-1.6, 1.6])
     angle = (np.arctan2(turned[:, 1], turned[:, 0]) - yaw + np.pi) % (2 * np.pi) - np.pi
     np.testing.assert_allclose(np.hypot(*turned.T), 1.0)
     assert -1.6 <= angle.min() < -1.59 and 1.59 < angle.max() <= 1.6 and abs(angle.mean()) < 0.06
@@ -163,7 +169,7 @@ def test_push_rate_and_speed() -> None:
     assert window == 100
     u = np.random.default_rng(0).random((3, n, 2))  # three windows
     changes = np.stack(
-        [episode.push_velocity(np, np.full(n, k), u[k // window], window, speed=0.5) for k in range(3 * window)]
+        [episode.push_velocity(np.full(n, k), u[k // window], window, speed=0.5) for k in range(3 * window)]
     )
     when, who = np.nonzero(changes.any(axis=2))
     assert (np.bincount(who) == 3).all(), "one push in every window"
@@ -184,12 +190,34 @@ def test_fall_detection_limits(standing: Signals, height: float, tilt: float, pi
     assert episode.fallen(s, [0.5, 1.2], 0.8, 0.0, 0.35).tolist() == [down, down]
 
 
-@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
-def test_reward_terms_match_weights(species: str) -> None:
+@pytest.mark.parametrize("species", SPECIES)
+def test_declared_parameters_are_config_keys(species: str) -> None:
     cfg = compose([f"species={species}", "stage=behavior"])
-    weights = {f.name for f in fields(cfg.env) if f.name.endswith(("_weight", "_bonus"))}
-    event = cfg.species.event.keys
-    assert weights == set(TERMS) | {event[role] for role in EVENT_TERMS}
+    keys = cfg.species.event.keys
+    declared = [*env_parameters(), *event_parameters(keys)]
+    assert sorted(p.name for p in declared) == sorted(f.name for f in fields(cfg.env))
+    for parameter in declared:
+        value, (low, above, high) = getattr(cfg.env, parameter.name), (parameter.ge, parameter.gt, parameter.le)
+        if isinstance(value, (int, float)):
+            assert (
+                (low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)
+            )
+    weights = {p.name for p in declared if p.name.endswith(("_weight", "_bonus"))}
+    assert weights == set(TERMS) | {keys[role] for role in EVENT_TERMS}
+
+
+def test_term_arguments_checked() -> None:
+    registry, limit = Terms(), Parameter("limit")
+
+    def speed(s: Signals, limit: float, body: Body) -> float:
+        return limit
+
+    registry.term("speed_weight", limit)(speed)
+    assert registry["speed_weight"].name == "speed" and registry["speed_weight"].parameters == (limit,)
+    with pytest.raises(TypeError, match=r"speed: expected arguments \['s'\], found \['s', 'limit'\]"):
+        registry.term("other_weight")(speed)
+    with pytest.raises(TypeError, match="speed_weight weighs speed"):
+        registry.term("speed_weight", limit)(speed)
 
 
 def test_zero_weight_terms_skipped() -> None:
@@ -204,19 +232,19 @@ def test_zero_weight_terms_skipped() -> None:
 def test_event_detected_mid_control_step(standing: Signals) -> None:
     def happened(nearest: float) -> list[bool]:
         steps = count_event(np.zeros(2, dtype=np.int64), np.array([nearest, 0.3]), 0.0)
-        return terms.happened(replace(standing, event_steps=steps), KNOBS).tolist()
+        return events.happened(replace(standing, event_steps=steps), hold=0).tolist()
 
     assert happened(0.01) == [False, False]
     assert happened(-0.01) == [True, False]
 
 
-@pytest.mark.parametrize("species", ["velociraptor", "trex", "brachiosaurus"])
+@pytest.mark.parametrize("species", SPECIES)
 def test_event_ends_third_stage_only(species: str) -> None:
     for stage, ends in (("locomotion", False), ("behavior", True)):
         cfg = compose([f"species={species}", f"stage={stage}", "env.reset_noise_scale=0", "env.event_hold=0"])
         env = BatchEnv(cfg, 2)
         env.reset()
-        effector = env.sim.sensors[:, env.animal.layout.effector_pos[0]]
+        effector = env.sim.sensors[:, env.animal.layout.effector_pos[0]].copy()
         env.sim.target[0] = effector[0]  # the target comes to the first animal's effector
         step = env.step(np.zeros((2, env.action_space.shape[0])))
         assert step.success.tolist() == [True, False]
@@ -248,15 +276,15 @@ def test_fall_onto_target_earns_nothing(hold: float, steps: int) -> None:
 
 def test_slip_penalizes_loaded_feet_only(standing: Signals) -> None:
     s = replace(standing, foot_speed=np.array([[2.0, 3.0], [2.0, 3.0]]), stance=np.array([[0.5, 0.0], [1.0, 1.0]]))
-    np.testing.assert_allclose(terms.foot_slip_penalty(s, KNOBS), [-0.5, -2.5])
+    np.testing.assert_allclose(terms.foot_slip_penalty(s), [-0.5, -2.5])
 
 
 def test_short_swing_penalty_at_touchdown(standing: Signals) -> None:
-    np.testing.assert_allclose(terms.short_swing_penalty(standing, KNOBS), 0.0)
+    np.testing.assert_allclose(terms.short_swing_penalty(standing, 2.0, 0.5), 0.0)
     air = np.array([[0.125, 0.3], [0.0, 0.1]])
     s = replace(standing, touchdown=np.array([[True, True], [True, False]]), air_time=air)
-    np.testing.assert_allclose(terms.short_swing_penalty(s, KNOBS), [-0.25, -0.5])
-    np.testing.assert_allclose(terms.short_swing_penalty(s, replace(KNOBS, gait_swing=0.0)), 0.0)  # no clock
+    np.testing.assert_allclose(terms.short_swing_penalty(s, 2.0, 0.5), [-0.25, -0.5])
+    np.testing.assert_allclose(terms.short_swing_penalty(s, 0.0, 0.5), 0.0)  # no clock
 
 
 def test_progress_paid_only_once() -> None:
@@ -269,22 +297,23 @@ def test_progress_paid_only_once() -> None:
         env.sim.target[0] = jaws + (ahead, 0.0, 0.0)
         env.step(np.zeros((1, env.action_space.shape[0])))
         s = env.signals
-        expected = 0.0 if nearest == np.inf else max(nearest - max(s.event_distance[0], 0.0), 0.0) / 0.02
+        distance = env.animal.layout.target_distance
+        closest = max(min(env.sim.substeps[0][:, distance].min(), s.effector_distance[0]), 0.0)
+        expected = 0.0 if nearest == np.inf else max(nearest - closest, 0.0) / 0.02
         if nearest < np.inf:
             np.testing.assert_allclose(s.progress_speed, expected, atol=1e-9)
-            paid.append(terms.event_progress(s, KNOBS)[0])
-        nearest = min(nearest, max(s.event_distance[0], 0.0))
+            paid.append(events.progress(s, FAST)[0])
+        nearest = min(nearest, closest)
         assert s.nearest[0] <= nearest + 1e-9
     near, away, back, nearer, over, under = paid
     assert near > 0.0 and away == back == 0.0 and nearer > 0.0
-    assert over == KNOBS.forward_vel_max and under == 0.0  # inside of the prey nothing is nearer
+    assert over == FAST and under == 0.0  # inside of the prey nothing is nearer
 
 
 def test_gait_full_speed_scales_reward(standing: Signals) -> None:
     s = replace(standing, alternation=np.ones_like(standing.alternation))
-    slow = replace(KNOBS, gait_full_speed=4.0)
-    assert terms.gait_symmetry(moving(s, 1.0), KNOBS)[0] == pytest.approx(1.0)
-    assert terms.gait_symmetry(moving(s, 1.0), slow)[0] == pytest.approx(0.25)
+    assert terms.gait_symmetry(moving(s, 1.0), 1.0)[0] == pytest.approx(1.0)
+    assert terms.gait_symmetry(moving(s, 1.0), 4.0)[0] == pytest.approx(0.25)
 
 
 def test_servo_target_first_order_lag() -> None:
@@ -296,8 +325,7 @@ def test_servo_target_first_order_lag() -> None:
 
 
 def test_repeated_touchdown_avoids_zero_division() -> None:
-    task = Task(cfg := compose(["species=trex", "stage=balance"]), BatchEnv(cfg, 1).animal)
     memory = replace(memory_of(1), steps=np.array([7]), last_touchdown=np.array([[7, 3]]))
     with np.errstate(all="raise"):
-        last, share = take_turns(task.body, memory, np.array([[False, False]]))
+        last, share = take_turns(BODY, memory, np.array([[False, False]]))
     assert last.tolist() == [[7, 3]] and share[0, 0] == 0.0

@@ -1,1 +1,1 @@
-"""Environments: the batch, and its views for Stable-Baselines3 and Gymnasium."""
+"""Environments: the batch and its Gymnasium views."""

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from dinorl.config import Config
 from dinorl.envs.task import Task
-from dinorl.sim.cpu import Simulation
+from dinorl.sim.factory import make_simulation
 from dinorl.sim.model import Animal
 from dinorl.sim.random import uniform
 from dinorl.tasks import episode
-from dinorl.tasks.observation import observe, pieces
+from dinorl.tasks.observation import columns, observe, part_counts
 from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
 
-# Streams of an animal's random numbers within an episode; those with a step number are added to it.
+# Streams of an animal's random numbers within an episode; a step number is added to the last two.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
 
-# Faults that are held at most.
-_FAULTS = 100
-# What is counted for each animal.
+_MAX_FAULTS = 100
+# Counters of each animal, by attribute.
 _COUNTERS = ("seeds", "episode", "_started", "returns", "lengths")
 
 
@@ -39,6 +39,24 @@ class Episodes:
     truncated: np.ndarray  # (m,) bool, by the time limit alone
     diverged: np.ndarray  # (m,) bool, the simulation broke down
     terms: dict[str, np.ndarray]  # (m,) each reward term's sum
+
+    def infos(self, elapsed: float) -> list[dict[str, Any]]:
+        """Return each episode's ``info``: return, length, success, each term's sum.
+
+        Args:
+            elapsed: s since training began, as ``Monitor`` has it.
+        """
+        sums = [total.tolist() for total in self.terms.values()]
+        terms = list(zip(*sums, strict=True)) if sums else [()] * self.ids.size
+        return [
+            {
+                "episode": {"r": self.returns[i].item(), "l": self.lengths[i].item(), "t": round(elapsed, 6)},
+                "is_success": self.success[i].item(),
+                "diverged": self.diverged[i].item(),
+                "reward_terms": dict(zip(self.terms, own, strict=True)),
+            }
+            for i, own in enumerate(terms)
+        ]
 
 
 @dataclass(frozen=True)
@@ -72,13 +90,14 @@ class BatchEnv:
     Args:
         cfg: the composed config.
         n: animals; default ``cfg.sim.n_envs``.
-        stagger: let first episodes be cut at random, so that episodes which began together do not end together.
+        stagger: cut first episodes at random, so that not all episodes end together.
 
     Attributes:
-        push_scale: pushes are this many times as fast as ``env.push_speed``.
-        bearing_scale: first targets are turned this many times as far as ``env.first_target_bearing_range`` says.
-        max_episode_steps: control steps, then truncated; ``env.max_episode_steps`` unless someone sets another.
-        diverged: simulations that broke down and were reset alone, so far.
+        push_scale: scale of ``env.push_speed``.
+        bearing_scale: scale of ``env.first_target_bearing_range``.
+        max_episode_steps: control steps, then truncated; ``env.max_episode_steps`` unless set.
+        signals: of the last step, before any reset.
+        diverged: diverged simulations that were reset, so far.
         faults: the first of those since someone last emptied the list.
     """
 
@@ -87,17 +106,17 @@ class BatchEnv:
         self.n = cfg.sim.n_envs if n is None else n
         self.animal = Animal(cfg.species, cfg.sim)
         self.task = Task(cfg, self.animal)
-        self.sim = Simulation(self.animal, self.n, cfg.sim.frame_skip, cfg.sim.threads)
+        self.sim = make_simulation(self.animal, cfg.sim, self.n)
         self.stagger = stagger
         self.push_scale = 1.0
         self.bearing_scale = 1.0
         self.max_episode_steps = cfg.env.max_episode_steps
         nu = self.animal.model.nu
-        layout = self.animal.layout
-        self.pieces = pieces(nu, len(layout.foot_touch), len(layout.effector_pos))
-        size = sum(piece.size for piece in self.pieces)
+        counts = part_counts(nu, len(cfg.species.feet), len(cfg.species.event.effectors))
+        size = max(span.stop for span in columns(counts).values())
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
+        self.signals: Signals
         self.diverged = 0
         self.faults: list[Fault] = []
         self.seeds = np.arange(self.n, dtype=np.uint64)
@@ -106,9 +125,7 @@ class BatchEnv:
         self.returns = np.zeros(self.n)
         self.lengths = np.zeros(self.n, dtype=np.int64)
         self.sums = {name: np.zeros(self.n) for name in self.task.names}
-        self.signals: Signals  # of the last step, before any reset: for evaluation
-        everyone = np.arange(self.n)
-        self.memory: Memory = fresh_memory(self.task.body, self.sim.sensors[everyone], nu, np.zeros(self.n))
+        self.memory: Memory = fresh_memory(self.task.body, self.sim.sensors, nu, np.zeros(self.n))
         self.seed(0)
 
     def seed(self, seed: int, ids: np.ndarray | None = None) -> None:
@@ -121,8 +138,60 @@ class BatchEnv:
     def reset(self, ids: np.ndarray | None = None) -> np.ndarray:
         """Begin new episodes for the named animals (default: all) and return their (m, obs) observations."""
         ids = np.arange(self.n) if ids is None else np.asarray(ids)
-        self._begin(ids)
-        return observe(self._look(ids))
+        first = ~self._started[ids]
+        self.episode[ids] += ~first
+        self._started[ids] = True
+        self.sim.reset(ids)
+        phase = self._place(ids)
+        self.sim.refresh(ids)
+        self._forget(ids, phase, first)
+        return np.asarray(observe(self._look(ids)))
+
+    def step(self, action: np.ndarray, autoreset: bool = True, only: np.ndarray | None = None) -> Step:
+        """Advance every animal by one control step.
+
+        Args:
+            action: (n, actuators); clipped to [-1, 1].
+            autoreset: begin a new episode at once where one ended.
+            only: (m,) step the physics of these animals alone, to save time. What is returned of the others means
+                nothing; they continue with :meth:`reset`. Default: all.
+        """
+        sim, task = self.sim, self.task
+        action = self._filtered(action)
+        self._push()
+        sim.step(action, only)
+        diverged = sim.diverged.copy()
+        if diverged.any():
+            self._rescue(np.flatnonzero(diverged))
+        self.memory = tick(task.body, self.memory, self.cfg.env.gait_clock_frequency)
+        s = measure(task.body, self.memory, sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
+        self.signals = s
+
+        fell = task.fell(s)
+        success = task.succeeded(s) & ~fell & ~diverged
+        reward = self._pay(s, fell, diverged)
+        self.memory = remember(self.memory, s)
+        terminated = fell | diverged | (success & task.ends_with_event)
+        truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
+
+        observation = observe(s)
+        done = np.flatnonzero(terminated | truncated)
+        episodes = Episodes(
+            ids=done,
+            observation=observation[done],
+            returns=self.returns[done],
+            lengths=self.lengths[done],
+            success=success[done],
+            truncated=truncated[done],
+            diverged=diverged[done],
+            terms={name: self.sums[name][done] for name in task.active()},
+        )
+        if not task.ends_with_event:
+            reached = (s.target_distance < episode.TARGET_REACHED) | success
+            self._move_targets(np.flatnonzero(reached & ~(terminated | truncated)), observation)
+        if autoreset and done.size:
+            observation[done] = self.reset(done)
+        return Step(observation, reward, terminated, truncated, success, episodes)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that the next step depends on, as arrays; see :meth:`restore`."""
@@ -132,7 +201,7 @@ class BatchEnv:
         return own | memory | sums | self.sim.state() | {"diverged": np.asarray(self.diverged)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what :meth:`state` returned, of as many animals at the same stage.
+        """Continue from what :meth:`state` returned, of as many animals at the same stage.
 
         Raises:
             ValueError, KeyError: it is of another batch, or of a dinorl that remembered other things.
@@ -148,87 +217,86 @@ class BatchEnv:
         self.sim.restore(state)
         self.diverged = int(state["diverged"])
 
-    def step(self, action: np.ndarray, autoreset: bool = True, only: np.ndarray | None = None) -> Step:
-        """Advance every animal by one control step.
-
-        Args:
-            action: (n, actuators); clipped to [-1, 1].
-            autoreset: begin a new episode at once where one ended.
-            only: (m,) the animals whose physics is worth its time; what is returned of the others means nothing, and
-                they go on with :meth:`reset` alone. Default: all.
-        """
-        sim, task, body = self.sim, self.task, self.task.body
+    def _filtered(self, action: np.ndarray) -> np.ndarray:
+        """Return (n, actuators) servo commands in [-1, 1]."""
         wanted = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        action = episode.follow(self.memory.action, wanted, body.dt, self.cfg.env.action_time_constant)
-        self._push()
-        sim.step(action, only)
-        diverged = sim.diverged.copy()
-        if diverged.any():
-            self._rescue(np.flatnonzero(diverged))
-        self.memory = tick(body, self.memory, self.cfg.env.gait_clock_frequency)
-        s = measure(body, self.memory, sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
-        self.signals = s
+        time_constant = self.cfg.env.action_time_constant
+        return np.asarray(episode.follow(self.memory.action, wanted, self.task.body.dt, time_constant))
 
-        fell = task.fell(s)
-        success = task.succeeded(s) & ~fell & ~diverged
+    def _push(self) -> None:
+        env = self.cfg.env
+        if not (env.push_interval and env.push_speed):
+            return
+        steps = self.memory.steps
+        window = episode.push_window(self.animal.control_timestep, env.push_interval)
+        u = uniform(self.seeds, self.episode, _PUSH + steps // window, 2)
+        change = episode.push_velocity(steps, u, window, self.push_scale * env.push_speed)
+        pushed = np.flatnonzero(change.any(axis=1))
+        if pushed.size:
+            self.sim.qvel[pushed, :2] += change[pushed]
+
+    def _rescue(self, ids: np.ndarray) -> None:
+        """Note diverged animals as faults and put them into the home pose, so that all signals are finite."""
+        self.diverged += ids.size
+        for i in ids[: max(0, _MAX_FAULTS - len(self.faults))]:
+            self.faults.append(
+                Fault(int(self.seeds[i]), int(self.episode[i]), int(self.memory.steps[i]), self.sim.before[i].copy())
+            )
+        self.sim.repair(ids)
+
+    def _pay(self, s: Signals, fell: np.ndarray, diverged: np.ndarray) -> np.ndarray:
+        """Return the (n,) rewards of a step and add them up; diverged animals are paid nothing and lose the bonus."""
+        task = self.task
         paid = task.rewards(s, fell)
-        reward = np.zeros(self.n)
         if diverged.any():
             for value in paid.values():
                 value[diverged] = 0.0
             if task.bonus in paid:
                 paid[task.bonus] = task.taken_back(paid[task.bonus], diverged & (self.memory.event_steps > 0))
+        reward = np.zeros(self.n)
         for name, value in paid.items():
             reward += value
             self.sums[name] += value
         self.returns += reward
         self.lengths += 1
-        self.memory = remember(body, self.memory, s)
+        return reward
 
-        terminated = fell | diverged | (success & task.ends_with_event)
-        truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
-        observation = observe(s)
-        done = np.flatnonzero(terminated | truncated)
-        episodes = Episodes(
-            ids=done,
-            observation=observation[done],
-            returns=self.returns[done],
-            lengths=self.lengths[done],
-            success=success[done],
-            truncated=truncated[done],
-            diverged=diverged[done],
-            terms={name: self.sums[name][done] for name in task.active()},
-        )
-        if not task.ends_with_event:
-            self._move_targets(s, success, terminated | truncated, observation)
-        if autoreset and done.size:
-            observation[done] = self.reset(done)
-        return Step(observation, reward, terminated, truncated, success, episodes)
+    def _move_targets(self, ids: np.ndarray, observation: np.ndarray) -> None:
+        """Give the named animals a new target and show it in their rows of the (n, obs) observation."""
+        if not ids.size:
+            return
+        s = self.signals
+        u = uniform(self.seeds[ids], self.episode[ids], _NEXT_TARGET + self.memory.steps[ids], 3)
+        self.sim.target[ids] = self.task.targets(s.position_w[ids], s.heading_w[ids], u)
+        self.sim.refresh(ids)
+        seen = self._look(ids)
+        self.memory.target_distance[ids] = seen.target_distance
+        self.memory.nearest[ids] = np.maximum(seen.effector_distance, 0.0)
+        self.memory.event_steps[ids] = 0
+        observation[ids] = observe(replace(seen, stance=s.stance[ids]))
 
-    def _begin(self, ids: np.ndarray) -> None:
-        """Put the animals into the home pose with noise, a random heading, a new target and a fresh memory."""
+    def _place(self, ids: np.ndarray) -> np.ndarray:
+        """Write pose with noise, heading and target of animals in the home pose; return their (m,) clock phases."""
         sim, animal, env = self.sim, self.animal, self.cfg.env
-        self.episode[ids] += self._started[ids]
-        first = ~self._started[ids]
-        self._started[ids] = True
         joints = animal.model.nu
         u = uniform(self.seeds[ids], self.episode[ids], _RESET, 2 * joints + 2)
         noise = env.reset_noise_scale * (2.0 * u - 1.0)
-        sim.reset(ids)
-        cols = np.ix_(ids, animal.joint_qpos)
-        sim.qpos[cols] = np.clip(
-            animal.home_qpos[animal.joint_qpos] + noise[:, :joints], animal.joint_low, animal.joint_high
-        )
+        pose = animal.home_qpos[animal.joint_qpos] + noise[:, :joints]
+        sim.qpos[np.ix_(ids, animal.joint_qpos)] = np.clip(pose, animal.joint_low, animal.joint_high)
         sim.qvel[np.ix_(ids, animal.joint_qvel)] = noise[:, joints : 2 * joints]
         yaw = np.pi * (2.0 * u[:, -2] - 1.0)
         sim.qpos[ids, 3], sim.qpos[ids, 6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
+
         heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         where = uniform(self.seeds[ids], self.episode[ids], _FIRST_TARGET, 4)
         bearing = [self.bearing_scale * end for end in env.first_target_bearing_range]
-        towards = episode.turn(np, heading, where[:, 3], bearing)
+        towards = episode.turn(heading, where[:, 3], bearing)
         sim.target[ids] = self.task.targets(sim.qpos[ids, :2], towards, where[:, :3])
-        sim.refresh(ids)
-        fresh = fresh_memory(self.task.body, sim.sensors[ids], joints, u[:, -1])
+        return u[:, -1]
+
+    def _forget(self, ids: np.ndarray, phase: np.ndarray, first: np.ndarray) -> None:
+        """Give the named animals a fresh memory and empty sums; ``first`` (m,): in their first episode."""
+        fresh = fresh_memory(self.task.body, self.sim.sensors[ids], self.animal.model.nu, phase)
         if self.stagger and first.any():
             cut = uniform(self.seeds[ids], self.episode[ids], _STAGGER, 1)[:, 0]
             fresh = replace(fresh, steps=np.where(first, (cut * self.max_episode_steps).astype(np.int64), 0))
@@ -247,40 +315,3 @@ class BatchEnv:
         return measure(
             self.task.body, memory, sensors, sensors[:, None, :], sim.qpos[ids], sim.qvel[ids], memory.action
         )
-
-    def _push(self) -> None:
-        env = self.cfg.env
-        if not (env.push_interval and env.push_speed):
-            return
-        steps = self.memory.steps
-        window = episode.push_window(self.animal.control_timestep, env.push_interval)
-        u = uniform(self.seeds, self.episode, _PUSH + steps // window, 2)
-        change = episode.push_velocity(np, steps, u, window, self.push_scale * env.push_speed)
-        pushed = np.flatnonzero(change.any(axis=1))
-        if pushed.size:
-            self.sim.qvel[pushed, :2] += change[pushed]
-
-    def _move_targets(self, s: Signals, success: np.ndarray, ended: np.ndarray, observation: np.ndarray) -> None:
-        """Give a new target to animals that reached theirs, and show it to them."""
-        ids = np.flatnonzero(((s.target_distance < episode.TARGET_REACHED) | success) & ~ended)
-        if not ids.size:
-            return
-        u = uniform(self.seeds[ids], self.episode[ids], _NEXT_TARGET + self.memory.steps[ids], 3)
-        self.sim.target[ids] = self.task.targets(s.position_w[ids], s.heading_w[ids], u)
-        self.sim.refresh(ids)
-        seen = self._look(ids)
-        self.memory.target_distance[ids] = seen.target_distance
-        self.memory.nearest[ids] = np.maximum(seen.effector_distance, 0.0)
-        self.memory.event_steps[ids] = 0
-        observation[ids] = observe(replace(seen, stance=s.stance[ids]))
-
-    def _rescue(self, ids: np.ndarray) -> None:
-        """Put animals whose simulation broke down into the home pose, so that everything measured is finite."""
-        self.diverged += ids.size
-        for i in ids[: max(0, _FAULTS - len(self.faults))]:
-            self.faults.append(
-                Fault(int(self.seeds[i]), int(self.episode[i]), int(self.memory.steps[i]), self.sim.before[i].copy())
-            )
-        self.sim.repair(ids)
-        self.sim.refresh(ids)
-        self.sim.substeps[ids] = self.sim.sensors[ids][:, None, :]

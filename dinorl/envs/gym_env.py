@@ -12,7 +12,6 @@ from gymnasium.vector.utils import batch_space
 from dinorl.config import Config, compose
 from dinorl.envs.batch import BatchEnv, Step
 from dinorl.envs.render import Camera
-from dinorl.learners.vec_env import episode_infos
 
 _FPS = 50
 
@@ -27,7 +26,7 @@ class DinoEnv(gym.Env):
     Args:
         species: name of the species, as in ``conf/species``.
         stage: ``balance``, ``locomotion`` or ``behavior``.
-        cfg: a composed config to be used instead of the default one of that species and stage.
+        cfg: a composed config; default: that of the species and stage.
         render_mode: None or ``"rgb_array"``.
     """
 
@@ -63,8 +62,8 @@ class DinoEnv(gym.Env):
         step = self.batch.step(np.asarray(action)[None], autoreset=False)
         info: dict[str, Any] = {"is_success": bool(step.success[0])}
         if step.episodes.ids.size:
-            info |= episode_infos(step.episodes, 0.0)[0]
-            del info["episode"]  # gymnasium's RecordEpisodeStatistics owns that key
+            info |= step.episodes.infos(0.0)[0]
+            del info["episode"]  # the key of Gymnasium's RecordEpisodeStatistics
         return step.observation[0], float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), info
 
     def render(self) -> np.ndarray | None:
@@ -82,7 +81,7 @@ class DinoEnv(gym.Env):
 
 
 class DinoVectorEnv(VectorEnv):
-    """All animals of one stage as one VectorEnv; episodes that end begin anew in the same step.
+    """All animals of one stage as one VectorEnv; an episode that ends begins anew in the same step.
 
     Args:
         num_envs: animals.

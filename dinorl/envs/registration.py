@@ -6,13 +6,9 @@ import gymnasium as gym
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, conf_dir
+from dinorl.config.schema import stage_label
 
 VERSION = 0
-
-
-def stage_title(stage: str, event: str) -> str:
-    """Return how an id calls a stage: ``behavior`` goes by the species' event (``food_reach``: ``FoodReach``)."""
-    return "".join(word.capitalize() for word in (event if stage == "behavior" else stage).split("_"))
 
 
 def environment_ids() -> dict[str, tuple[str, str]]:
@@ -21,10 +17,8 @@ def environment_ids() -> dict[str, tuple[str, str]]:
     for path in sorted(conf_dir().glob("species/*.yaml")):
         species = OmegaConf.load(path).species
         for stage in STAGES:
-            ids[f"dinorl/{species.gym_name}-{stage_title(stage, species.event.name)}-v{VERSION}"] = (
-                species.name,
-                stage,
-            )
+            title = "".join(word.capitalize() for word in stage_label(stage, species.event.name).split("_"))
+            ids[f"dinorl/{species.gym_name}-{title}-v{VERSION}"] = (species.name, stage)
     return ids
 
 

@@ -32,7 +32,7 @@ class Camera:
         self._data = mujoco.MjData(self._model)
         try:
             self._renderer = mujoco.Renderer(self._model, height, width)
-        except Exception as error:  # whatever the missing driver raises
+        except Exception as error:  # each driver raises its own
             raise RuntimeError(
                 f"cannot draw: {error}. Without a screen, install an EGL driver (Debian: apt-get install libegl1 "
                 "libgl1-mesa-dri) and set MUJOCO_GL=egl"
@@ -45,7 +45,7 @@ class Camera:
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
-        return self._renderer.render()
+        return np.asarray(self._renderer.render())
 
     def close(self) -> None:
         """Free the OpenGL context."""

@@ -35,7 +35,7 @@ class Evaluator:
         batch.seed(self.seed)
         observation = batch.reset()
         recorder = Recorder(
-            batch.n, batch.animal.control_timestep, body.foot_pairs, batch.animal.mass, batch.task.knobs.natural_pitch
+            batch.n, batch.animal.control_timestep, body.foot_pairs, batch.animal.mass, batch.cfg.env.natural_pitch
         )
         going = np.ones(batch.n, dtype=bool)
         sums = {name: np.zeros(batch.n) for name in batch.task.active()}

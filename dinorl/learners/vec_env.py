@@ -18,24 +18,6 @@ from dinorl.envs.render import Camera
 from dinorl.tasks.observation import clock
 
 
-def episode_infos(episodes: Episodes, elapsed: float) -> list[dict[str, Any]]:
-    """Return an ``info`` for each episode that ended: return, length, success, each term's sum."""
-    sums = [total.tolist() for total in episodes.terms.values()]
-    rows = list(zip(*sums, strict=True)) if sums else [()] * episodes.ids.size
-    return [
-        {
-            "episode": {"r": total, "l": length, "t": round(elapsed, 6)},
-            "is_success": success,
-            "diverged": diverged,
-            "reward_terms": dict(zip(episodes.terms, terms, strict=True)),
-        }
-        for total, length, success, diverged, terms in zip(
-            episodes.returns.tolist(), episodes.lengths.tolist(), episodes.success.tolist(),
-            episodes.diverged.tolist(), rows, strict=True,
-        )
-    ]  # fmt: skip
-
-
 class DinoVecEnv(VecEnv):
     """All animals of one stage as one VecEnv; episode statistics are in ``info["episode"]`` as with ``Monitor``.
 
@@ -81,7 +63,7 @@ class DinoVecEnv(VecEnv):
         ended = step.episodes
         if ended.ids.size:
             self.drained.append(ended)
-            infos_of_ended = episode_infos(ended, time.time() - self._begun)
+            infos_of_ended = ended.infos(time.time() - self._begun)
             for i, info, last, cut in zip(
                 ended.ids.tolist(), infos_of_ended, ended.observation, ended.truncated.tolist(), strict=True
             ):

@@ -1,4 +1,4 @@
-"""Batched physics: (n, …) arrays in, (n, …) arrays out. No task, no reward, no episode is known here."""
+"""Batched physics on the CPU, with ``mujoco.batch``. Knows no task, no reward, no episode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dinorl.sim.model import Animal
 
-# What MuJoCo warns of when it finds a simulation unusable and stops it (mj_checkPos, mj_checkVel, mj_checkAcc).
+# MuJoCo's warnings that stop a simulation (mj_checkPos, mj_checkVel, mj_checkAcc).
 _DIVERGED = [
     mujoco.mjtWarning.mjWARN_BADQPOS.value,
     mujoco.mjtWarning.mjWARN_BADQVEL.value,
@@ -19,28 +19,19 @@ _DIVERGED = [
 ]
 
 
-class Simulation:
-    """``n`` simulations of one animal on a thread pool.
+class CpuSimulation:
+    """:class:`dinorl.sim.interface.Simulation` on a thread pool; its arrays are NumPy's.
+
+    Sensors are those of the last physics step's beginning: bringing all of them up to date costs a tenth of the speed
+    and changes nothing that can be learned.
 
     Args:
-        threads: how many threads step them; 0: one for each core that this process may use, which in a container or
-            under ``taskset`` are fewer than the machine has.
-
-    Attributes:
-        sensors: (n, sensors) readings. After :meth:`step` they are those of its last physics step, taken at that step's
-            beginning: 4 ms old, as a robot's are. Bringing all of them up to date costs a tenth of the speed and
-            changes nothing that can be learned. After :meth:`refresh` they are current.
-        substeps: (n, frame_skip, sensors) every physics step of the last control step.
-        qpos, qvel: (n, nq), (n, nv) live views, writable; call :meth:`refresh` after writing.
-        target: (n, 3) position of the mocap target, m, world; likewise.
-        diverged: (n,) which simulations broke down in the last :meth:`step`.
-        before: (n, state) MuJoCo's integration state, as the last :meth:`step` began.
+        threads: 0: one for each core that this process may use, which under ``taskset`` or in a container are fewer
+            than the machine has.
     """
 
     def __init__(self, animal: Animal, n: int, frame_skip: int, threads: int) -> None:
-        self.animal = animal
-        self.n = n
-        self.frame_skip = frame_skip
+        self._animal, self._frame_skip = animal, frame_skip
         model = animal.model
         self._batch = Batch(model, n, min(threads or cpu_count(), n))
         self._batch.reset(keyframe=model.key("home").id)
@@ -52,18 +43,13 @@ class Simulation:
         self._sensordata = self._batch.bind("sensordata")
         self.substeps = np.zeros((n, frame_skip, model.nsensordata))
         self.sensors = self.substeps[:, -1]
-        self._readings = np.zeros_like(self.substeps)  # of a step that only some take
+        self._readings = np.zeros_like(self.substeps)  # readings of a partial step
         self.diverged = np.zeros(n, dtype=bool)
         self.before = self._batch.state.copy()
 
     def step(self, action: np.ndarray, only: np.ndarray | None = None) -> None:
-        """Advance one control step.
-
-        Args:
-            action: (n, actuators) in [-1, 1]; 0 is the home pose, -1 and 1 are the limits of each joint.
-            only: (m,) advance these simulations; the others, and their readings, stay as they are. Default: all.
-        """
-        ctrl = self.animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
+        """Advance one control step."""
+        ctrl = self._animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
         chosen = slice(None) if only is None else only
         self._ctrl[chosen] = ctrl[chosen]
         np.copyto(self.before, self._batch.state)
@@ -71,7 +57,7 @@ class Simulation:
         self.diverged[:] = False
         readings = self.substeps if only is None else self._readings[: only.size]
         try:
-            self._batch.rollout(self.frame_skip, record=["sensordata"], ids=only, out={"sensordata": readings})
+            self._batch.rollout(self._frame_skip, record=["sensordata"], ids=only, out={"sensordata": readings})
         except SimulationError as error:
             self.diverged[error.ids] = True
         if only is not None:
@@ -80,12 +66,14 @@ class Simulation:
         self.diverged |= ~np.isfinite(self.qvel.sum(axis=1) + self.qpos.sum(axis=1))
 
     def reset(self, ids: np.ndarray) -> None:
-        """Put the named simulations into the home pose; write their state, then :meth:`refresh`."""
-        self._batch.state[ids] = self._home  # a fifteenth of the time that the batch's own reset takes for a few
+        """Put the named simulations into the home pose."""
+        self._batch.state[ids] = self._home  # 15 times faster than Batch.reset for a few
 
     def repair(self, ids: np.ndarray) -> None:
-        """Put simulations that broke down into the home pose; MuJoCo forgets that they did."""
-        self._batch.reset(ids, self.animal.model.key("home").id)
+        """Put diverged simulations into the home pose; MuJoCo forgets its warnings."""
+        self._batch.reset(ids, self._animal.model.key("home").id)
+        self.refresh(ids)
+        self.substeps[ids] = self.sensors[ids][:, None, :]
 
     def refresh(self, ids: np.ndarray) -> None:
         """Bring the sensors of the named simulations up to date."""
@@ -93,15 +81,15 @@ class Simulation:
         self.sensors[ids] = self._sensordata[ids]
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return everything that the next step depends on; see :meth:`restore`."""
+        """Return everything that the next step depends on."""
         return {"physics": self._batch.state.copy(), "substeps": self.substeps.copy()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what :meth:`state` returned, of as many simulations of the same animal."""
+        """Continue from what :meth:`state` returned."""
         self._batch.state[:] = state["physics"]
         self.substeps[:] = state["substeps"]
 
     def show(self, index: int, data: mujoco.MjData) -> None:
-        """Put one simulation's state into an MjData of the same animal, of the model that is drawn."""
+        """Put one simulation's state into an MjData of ``animal.drawn``."""
         data.qpos[:], data.qvel[:] = self.qpos[index], self.qvel[index]
-        data.mocap_pos[self.animal.target_mocap] = self.target[index]
+        data.mocap_pos[self._animal.target_mocap] = self.target[index]

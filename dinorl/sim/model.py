@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import mujoco
@@ -11,30 +9,7 @@ import numpy as np
 
 from dinorl.config import ConfigError, SimConfig, SpeciesConfig
 from dinorl.config.species import mjcf_path
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Columns of ``sensordata`` by what they measure: index arrays, so any array library can gather with them.
-
-    Those that are read at every physics step are slices where the columns are evenly spaced, which spares a copy.
-    """
-
-    trunk_pos: np.ndarray  # 3, m, world
-    trunk_xaxis: np.ndarray  # 3, world
-    trunk_zaxis: np.ndarray  # 3, world
-    trunk_linvel: np.ndarray  # 3, m/s, world
-    trunk_angvel: np.ndarray  # 3, rad/s, world
-    com_linvel: np.ndarray  # 3, m/s, world
-    tail_angvel: np.ndarray  # 3, rad/s, world
-    target_pos: np.ndarray  # 3, m, world
-    effector_pos: np.ndarray  # (effectors, 3), m, world
-    target_distance: np.ndarray | slice  # (effectors,), m, from effector to target surface
-    foot_touch: np.ndarray  # (feet,), N
-    foot_pos: np.ndarray  # (feet, 3), m, world
-    foot_linvel: np.ndarray  # (feet, 3), m/s, world
-    servo_force: np.ndarray | slice  # (actuators,), N m
-    servo_velocity: np.ndarray | slice  # (actuators,), rad/s
+from dinorl.tasks.body import Columns, Layout
 
 
 class Animal:
@@ -49,7 +24,7 @@ class Animal:
         if not path.is_file():
             raise ConfigError(f"species.mjcf: {path} does not exist; found no model for species={species.name}")
         self.species, self.sim, self.path = species, sim, path
-        # what is only drawn costs a tenth of the speed, and moves nothing
+        # visual geoms would cost a tenth of the speed
         self.model = self._compile(drawn=False)
         self.control_timestep = sim.timestep * sim.frame_skip  # s
         if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_KEY, "home") < 0:
@@ -59,9 +34,10 @@ class Animal:
         self.home_ctrl: np.ndarray = key.ctrl.copy()
         self.home_height: float = float(key.qpos[2])
         self.ctrl_low, self.ctrl_high = self.model.actuator_ctrlrange.T.copy()
-        self.mass: float = float(self.model.body("trunk").subtreemass[0])
-        self.weight: float = self.mass * float(np.linalg.norm(self.model.opt.gravity))  # N
-        # Columns of qpos and qvel that the servos drive, in the servos' order.
+        self.gravity: float = float(np.linalg.norm(self.model.opt.gravity))  # m/s²
+        self.mass: float = float(self.model.body("trunk").subtreemass[0])  # kg
+        self.weight: float = self.mass * self.gravity  # N
+        # columns of qpos and qvel, in the servos' order
         joints = self.model.actuator_trnid[:, 0]
         self.joint_qpos: np.ndarray = self.model.jnt_qposadr[joints]
         self.joint_qvel: np.ndarray = self.model.jnt_dofadr[joints]
@@ -76,7 +52,7 @@ class Animal:
 
     @cached_property
     def drawn(self) -> mujoco.MjModel:
-        """The same model with everything that is only drawn; the state of the one fits the other."""
+        """The same model with its visual geoms; states fit both."""
         return self._compile(drawn=True)
 
     def _compile(self, drawn: bool) -> mujoco.MjModel:
@@ -94,38 +70,40 @@ class Animal:
         feet, effectors = self.species.feet, self.species.event.effectors
         servos = [self.model.actuator(i).name for i in range(self.model.nu)]
         return Layout(
-            **{
-                name: self._columns([name])[0]
-                for name in (
-                    "trunk_pos", "trunk_xaxis", "trunk_zaxis", "trunk_linvel", "trunk_angvel",
-                    "com_linvel", "tail_angvel", "target_pos",
-                )
-            },
-            effector_pos=self._columns([f"{e}_pos" for e in effectors]),
-            target_distance=_evenly(self._columns([f"{e}_target_distance" for e in effectors])[:, 0]),
-            foot_touch=self._columns([f"{f}_touch" for f in feet])[:, 0],
-            foot_pos=self._columns([f"{f}_pos" for f in feet]),
-            foot_linvel=self._columns([f"{f}_linvel" for f in feet]),
-            servo_force=_evenly(self._columns([f"{s}_force" for s in servos])[:, 0]),
-            servo_velocity=_evenly(self._columns([f"{s}_velocity" for s in servos])[:, 0]),
-        )  # fmt: skip
+            trunk_pos=self._sensor("trunk_pos"),
+            trunk_xaxis=self._sensor("trunk_xaxis"),
+            trunk_zaxis=self._sensor("trunk_zaxis"),
+            trunk_linvel=self._sensor("trunk_linvel"),
+            trunk_angvel=self._sensor("trunk_angvel"),
+            com_linvel=self._sensor("com_linvel"),
+            tail_angvel=self._sensor("tail_angvel"),
+            target_pos=self._sensor("target_pos"),
+            effector_pos=tuple(self._sensor(f"{e}_pos") for e in effectors),
+            target_distance=self._scalars([f"{e}_target_distance" for e in effectors]),
+            foot_touch=self._scalars([f"{f}_touch" for f in feet]),
+            foot_linvel=tuple(self._sensor(f"{f}_linvel") for f in feet),
+            servo_force=self._scalars([f"{s}_force" for s in servos]),
+            servo_velocity=self._scalars([f"{s}_velocity" for s in servos]),
+        )
 
-    def _columns(self, names: Sequence[str]) -> np.ndarray:
-        rows = []
-        for name in names:
-            index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SENSOR, name)
-            if index < 0:
-                raise ConfigError(
-                    f"{self.path}: found no sensor {name!r}, which every task of {self.species.name} reads; "
-                    "add it to <sensor>"
-                )
-            start = self.model.sensor_adr[index]
-            rows.append(np.arange(start, start + self.model.sensor_dim[index]))
-        return np.stack(rows)
+    def _sensor(self, name: str) -> slice:
+        """Return the columns of a sensor."""
+        index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SENSOR, name)
+        if index < 0:
+            raise ConfigError(
+                f"{self.path}: found no sensor {name!r}, which every task of {self.species.name} reads; "
+                "add it to <sensor>"
+            )
+        start = int(self.model.sensor_adr[index])
+        return slice(start, start + int(self.model.sensor_dim[index]))
+
+    def _scalars(self, names: list[str]) -> Columns:
+        """Return the columns of sensors of one number each."""
+        return evenly(np.array([self._sensor(name).start for name in names]))
 
 
-def _evenly(columns: np.ndarray) -> np.ndarray | slice:
-    """Return rising columns that are evenly spaced as a slice, and others as they are."""
+def evenly(columns: np.ndarray) -> Columns:
+    """Return rising, evenly spaced columns as a slice, which spares a copy; others as they are."""
     steps = np.unique(np.diff(columns))
     if columns.size == 1:
         return slice(int(columns[0]), int(columns[0]) + 1)

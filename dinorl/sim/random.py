@@ -1,7 +1,7 @@
 """Random numbers that belong to an animal, not to a batch.
 
-Every number is a hash of (the animal's seed, its episode, a stream, an index), so an episode is the same whatever the
-batch around it, and the whole generator state is the two counters. The mixing function is SplitMix64's finalizer
+Every number is a hash of (the animal's seed, its episode, a stream, an index). An episode is then the same in any
+batch, and the generator's state is the two counters. The mixing function is SplitMix64's finalizer
 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
 """
 
@@ -17,7 +17,7 @@ _M2 = np.uint64(0x94D049BB133111EB)
 def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * _M1
     x = (x ^ (x >> np.uint64(27))) * _M2
-    return x ^ (x >> np.uint64(31))
+    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 def uniform(seed: np.ndarray, episode: np.ndarray, stream: int | np.ndarray, count: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def uniform(seed: np.ndarray, episode: np.ndarray, stream: int | np.ndarray, cou
     Args:
         seed: (n,) the animals' seeds.
         episode: (n,) the animals' episode counters.
-        stream: a number that tells apart the uses within one episode, or (n,) of them.
+        stream: a number for each use within one episode, or (n,) of them.
         count: how many numbers each.
 
     Returns:

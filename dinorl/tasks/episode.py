@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from dinorl.tasks.signals import Array, Signals
+from dinorl.tasks.body import Array, namespace
+from dinorl.tasks.declare import Need, Parameter
+from dinorl.tasks.signals import Signals
 
-# A target that the trunk has come this close to (horizontally, m) moves on, in tasks that do not end with the event. An
-# animal at a run cannot turn within less: of targets that it just missed, it had to turn back, and there it fell.
+NATURAL_PITCH = Parameter("natural_pitch", unit="rad", ge=-math.pi / 2, le=math.pi / 2, example=0.0)
+GAIT_CLOCK_FREQUENCY = Parameter("gait_clock_frequency", unit="Hz", ge=0.0, example=1.5)
+GAIT_CLOCK_DUTY = Parameter("gait_clock_duty", unit="share of the stride", gt=0.0, le=1.0, example=0.5)
+
+# The keys of ``env`` that are no reward term's.
+PARAMETERS = (
+    Parameter("fall_penalty", le=0.0, example=-50.0),
+    NATURAL_PITCH,
+    GAIT_CLOCK_FREQUENCY,
+    GAIT_CLOCK_DUTY,
+    Parameter("nosedive_termination_threshold", float | None, "rad", gt=0.0, le=math.pi, example=0.35),
+    Parameter("action_time_constant", unit="s", ge=0.0, example=0.06),
+    Parameter("healthy_z_range", list[float], "m"),
+    Parameter("max_tilt_angle", unit="rad", gt=0.0, le=math.pi, example=0.9),
+    Parameter("reset_noise_scale", unit="rad and rad/s", ge=0.0, example=0.05),
+    Parameter("first_target_bearing_range", list[float], "rad"),
+    Parameter("event_hold", unit="s", ge=0.0, le=10.0, example=0.5),
+    Parameter("max_episode_steps", int, "control steps", ge=1, le=1 << 20, example=1000),
+    Parameter(
+        "push_interval", unit="s", ge=0.0, example=2.0,
+        need=Need(lambda env: bool(env.push_speed > 0.0), "pushes have no speed", "Type env.push_speed=0.3"),
+    ),
+    Parameter(
+        "push_speed", unit="m/s", ge=0.0, example=0.5,
+        need=Need(lambda env: bool(env.push_interval > 0.0), "nobody is pushed", "Type env.push_interval=2.0"),
+    ),
+)  # fmt: skip
+
+# Horizontal distance at which a target moves on, m, where the event ends no episode.
+# At a run the animal cannot turn within less, and falls.
 TARGET_REACHED = 2.5
 
 
@@ -18,8 +47,9 @@ def spread(u: Array, bounds: Sequence[float]) -> Array:
     return bounds[0] + u * (bounds[1] - bounds[0])
 
 
-def turn(xp: Any, heading_w: Array, u: Array, bearing: Sequence[float]) -> Array:
+def turn(heading_w: Array, u: Array, bearing: Sequence[float]) -> Array:
     """Return (n, 2) headings turned by an angle of a range (rad, left positive), by (n,) uniform numbers."""
+    xp = namespace(heading_w)
     angle = spread(u, bearing)
     cos, sin = xp.cos(angle), xp.sin(angle)
     x, y = heading_w[:, 0], heading_w[:, 1]
@@ -27,13 +57,12 @@ def turn(xp: Any, heading_w: Array, u: Array, bearing: Sequence[float]) -> Array
 
 
 def place_target(
-    xp: Any, position_w: Array, heading_w: Array, u: Array,
+    position_w: Array, heading_w: Array, u: Array,
     distance: Sequence[float], lateral: Sequence[float], height: Sequence[float],
 ) -> Array:  # fmt: skip
     """Return (n, 3) world positions of targets ahead of the animals.
 
     Args:
-        xp: array namespace.
         position_w, heading_w: (n, 2) of the trunk.
         u: (n, 3) uniform numbers: distance ahead, distance to the left, height.
         distance, lateral, height: their ranges, m.
@@ -41,15 +70,14 @@ def place_target(
     ahead, left = spread(u[:, 0], distance), spread(u[:, 1], lateral)
     x = position_w[:, 0] + ahead * heading_w[:, 0] - left * heading_w[:, 1]
     y = position_w[:, 1] + ahead * heading_w[:, 1] + left * heading_w[:, 0]
-    return xp.stack([x, y, spread(u[:, 2], height)], axis=1)
+    return namespace(u).stack([x, y, spread(u[:, 2], height)], axis=1)
 
 
 def follow(command: Array, action: Array, dt: float, time_constant: float) -> Array:
-    """Return what the servos are told: the last command, moved towards the action by a first-order low-pass filter.
+    """Return the servo command: the last command moved towards the action by a first-order low-pass filter.
 
-    A quick tremble of actions hardly moves the legs then, and exploration sways them instead of shaking them
-    (such filters are usual on real legged robots: Peng et al. 2020, "Learning Agile Robotic Locomotion Skills by
-    Imitating Animals", section VI).
+    Trembling actions then hardly move the legs (usual on real legged robots: Peng et al. 2020, "Learning Agile Robotic
+    Locomotion Skills by Imitating Animals", section VI).
 
     Args:
         command: (n, actuators) of the last control step.
@@ -63,26 +91,26 @@ def follow(command: Array, action: Array, dt: float, time_constant: float) -> Ar
 
 
 def push_window(dt: float, interval: float) -> int:
-    """Return how many control steps lie in an interval between pushes; each such window has one push."""
+    """Return the control steps in an interval between pushes; each such window has one push."""
     return max(1, round(interval / dt))
 
 
-def push_velocity(xp: Any, steps: Array, u: Array, window: int, speed: float) -> Array:
+def push_velocity(steps: Array, u: Array, window: int, speed: float) -> Array:
     """Return (n, 2) changes of the trunk's horizontal velocity, world, m/s: one push in every window of steps.
 
-    It comes somewhere in the middle half of the window, so that it cannot be foreseen and two of them are never closer
-    than half a window: a push is then as hard as ``speed`` says, not by chance twice as hard.
+    A push comes in the middle half of its window: unforeseen, yet never two within half a window, which together would
+    be twice as hard.
 
     Args:
-        xp: array namespace.
         steps: (n,) control steps of the episode so far.
-        u: (n, 2) uniform numbers that hold for the whole window: when, whither.
+        u: (n, 2) uniform numbers that hold for the whole window: when, in which direction.
         window: of :func:`push_window`.
         speed: of a push, m/s.
     """
+    xp = namespace(u)
     moment = xp.floor(window * (0.25 + 0.5 * u[:, 0]))
     angle = u[:, 1] * (2.0 * xp.pi)
-    amount = xp.where(steps % window == moment, speed, 0.0)
+    amount = speed * xp.astype(xp.astype(steps % window, u.dtype) == moment, u.dtype)
     return amount[:, None] * xp.stack([xp.cos(angle), xp.sin(angle)], axis=1)
 
 

@@ -1,43 +1,44 @@
-"""What the policy sees: nothing of the world's coordinates, everything in the heading frame or the joints."""
+"""What the policy sees: no world coordinates, only the heading frame and the joints.
+
+``PIECES`` is the one table: observing, mirroring and the documentation read it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dinorl.tasks.signals import Array, Signals
+from dinorl.tasks.body import Array
+from dinorl.tasks.signals import Signals
 
 # Scales that bring each piece to about -1..1 before any running normalisation.
 JOINT_VELOCITY_SCALE = 0.1  # per rad/s
-TARGET_FAR = 15.0  # m, beyond which the distance to the target is not told apart
+TARGET_FAR = 15.0  # m, distances to the target are clipped here
 EFFECTOR_FAR = 2.0  # m, likewise for each coordinate of effector to target
+
+# Parts of an animal that a piece may have numbers for. The clock counts as a part of its own.
+TRUNK, CLOCK, ACTUATORS, FEET, EFFECTORS = "trunk", "clock", "actuators", "feet", "effectors"
+
+# Signs that numbers take in the mirror, which swaps left and right.
+SAME = (1.0,)
+VECTOR = (1.0, -1.0, 1.0)
+AXIAL = (-1.0, 1.0, -1.0)  # of rotations
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A named piece of the observation and its width."""
+    """A named piece of the observation: for each part of a kind, ``len(signs)`` numbers."""
 
     name: str
-    size: int
+    part: str  # whose numbers
+    signs: tuple[float, ...]  # of the part's numbers in the mirror
+    unit: str
+    values: Callable[[Signals], Array]  # (n, parts × len(signs))
 
-
-def pieces(actuators: int, feet: int, effectors: int) -> list[Piece]:
-    """Return the pieces of the observation, in order."""
-    return [
-        Piece("height", 1),  # m
-        Piece("up_b", 3),
-        Piece("trunk_velocity_h", 3),  # m/s
-        Piece("angular_velocity_h", 3),  # rad/s
-        Piece("joint_position", actuators),  # rad from home
-        Piece("joint_velocity", actuators),  # 10 rad/s
-        Piece("action", actuators),
-        Piece("stance", feet),
-        Piece("gait_clock", 2),  # cosine and sine
-        Piece("target_direction_h", 2),  # unit vector
-        Piece("target_distance", 1),  # 15 m
-        Piece("target_height_h", 1),  # m
-        Piece("effector_h", 3 * effectors),  # m
-    ]
+    def size(self, counts: dict[str, int]) -> int:
+        """Return its width, given how many parts of each kind the animal has."""
+        return counts[self.part] * len(self.signs)
 
 
 def clock(xp: Any, phase: Array) -> Array:
@@ -46,23 +47,50 @@ def clock(xp: Any, phase: Array) -> Array:
     return xp.astype(xp.stack([xp.cos(angle), xp.sin(angle)], axis=1), xp.float32)
 
 
+def _direction(s: Signals) -> Array:
+    return s.target_h[:, :2] / s.xp.clip(s.target_distance, 1e-6, 1e9)[:, None]
+
+
+def _distance(s: Signals) -> Array:
+    return s.xp.clip(s.target_distance, 0.0, TARGET_FAR)[:, None] / TARGET_FAR
+
+
+def _effectors(s: Signals) -> Array:
+    n, effectors, axes = s.effector_h.shape
+    return s.xp.reshape(s.xp.clip(s.effector_h, -EFFECTOR_FAR, EFFECTOR_FAR), (n, effectors * axes))
+
+
+PIECES = (
+    Piece("height", TRUNK, SAME, "m", lambda s: s.height[:, None]),
+    Piece("up_b", TRUNK, VECTOR, "unit vector", lambda s: s.up_b),
+    Piece("trunk_velocity_h", TRUNK, VECTOR, "m/s", lambda s: s.trunk_velocity_h),
+    Piece("angular_velocity_h", TRUNK, AXIAL, "rad/s", lambda s: s.angular_velocity_h),
+    Piece("joint_position", ACTUATORS, SAME, "rad from home", lambda s: s.joint_position),
+    Piece("joint_velocity", ACTUATORS, SAME, "10 rad/s", lambda s: s.joint_velocity * JOINT_VELOCITY_SCALE),
+    Piece("action", ACTUATORS, SAME, "-1..1, filtered", lambda s: s.action),
+    Piece("stance", FEET, SAME, "share of the control step", lambda s: s.stance),
+    Piece("gait_clock", CLOCK, (1.0, 1.0), "cosine and sine", lambda s: clock(s.xp, s.phase)),
+    Piece("target_direction_h", TRUNK, VECTOR[:2], "unit vector", _direction),
+    Piece("target_distance", TRUNK, SAME, "15 m", _distance),
+    Piece("target_height_h", TRUNK, SAME, "m", lambda s: s.target_h[:, 2:]),
+    Piece("effector_h", EFFECTORS, VECTOR, "m", _effectors),
+)
+
+
+def part_counts(actuators: int, feet: int, effectors: int) -> dict[str, int]:
+    """Return how many parts of each kind an animal has."""
+    return {TRUNK: 1, CLOCK: 1, ACTUATORS: actuators, FEET: feet, EFFECTORS: effectors}
+
+
+def columns(counts: dict[str, int]) -> dict[str, slice]:
+    """Return each piece's columns of the observation, by name and in order."""
+    spans, begin = {}, 0
+    for piece in PIECES:
+        spans[piece.name] = slice(begin, begin + piece.size(counts))
+        begin = spans[piece.name].stop
+    return spans
+
+
 def observe(s: Signals) -> Array:
     """Return (n, sum of the pieces) float32."""
-    xp = s.xp
-    n = s.height.shape[0]
-    parts = [
-        s.height[:, None],
-        s.up_b,
-        s.trunk_velocity_h,
-        s.angular_velocity_h,
-        s.joint_position,
-        s.joint_velocity * JOINT_VELOCITY_SCALE,
-        s.action,
-        s.stance,
-        clock(xp, s.phase),
-        s.target_h[:, :2] / xp.clip(s.target_distance, 1e-6, 1e9)[:, None],
-        xp.clip(s.target_distance, 0.0, TARGET_FAR)[:, None] / TARGET_FAR,
-        s.target_h[:, 2:],
-        xp.reshape(xp.clip(s.effector_h, -EFFECTOR_FAR, EFFECTOR_FAR), (n, -1)),
-    ]
-    return xp.astype(xp.concat(parts, axis=1), xp.float32)
+    return s.xp.astype(s.xp.concat([piece.values(s) for piece in PIECES], axis=1), s.xp.float32)

@@ -1,35 +1,38 @@
 """What the tasks look at: sensor readings turned into quantities of the animal's heading frame.
 
-The heading frame sits at the trunk, its x axis is the trunk's nose direction laid flat, its z axis is up. Suffix ``_h``
-means expressed in it, ``_w`` the world. Everything is (n, …); lengths m, speeds m/s, angles rad. The functions take
-their array namespace from their inputs, so one definition serves every array library.
+The heading frame sits at the trunk; x is the nose direction laid flat, z is up. Suffix ``_h``: in that frame, ``_w``:
+world. Everything is (n, …); lengths m, speeds m/s, angles rad. Arrays are made with the namespace, dtype and device
+of the inputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-from array_api_compat import array_namespace
+from dinorl.tasks.body import Array, Body, namespace, pick
 
-from dinorl.sim.model import Layout
+Record = TypeVar("Record", "Memory", "Signals")
 
-Array = Any
+# Control steps in the air before a contact counts as a touchdown: touch sensors flicker within a stance.
+DEBOUNCE_STEPS = 3
+# Time constant of the running alternation, s: about two strides of a walk.
+ALTERNATION_MEMORY = 1.5
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What an animal carries from one control step to the next; all of it is set by :func:`fresh_memory` at reset."""
+    """What an animal carries from one control step to the next; :func:`fresh_memory` sets all of it at reset."""
 
     steps: Array  # (n,) control steps since reset
     start_w: Array  # (n, 2) where the episode began
-    action: Array  # (n, actuators) what the servos were told last: the last action, filtered
+    action: Array  # (n, actuators) last filtered action
     airborne: Array  # (n, feet) control steps since the foot last bore load; 0 while it does
-    last_touchdown: Array  # (n, feet) control step in which the foot last landed, -1 before it did
+    last_touchdown: Array  # (n, feet) control step of the last touchdown, -1 before any
     alternation: Array  # (n, pairs) running evenness of the feet's turns, 0..1, decaying
     phase: Array  # (n,) gait clock, cycles
-    target_distance: Array  # (n,) horizontal distance to the target, the step before
+    target_distance: Array  # (n,) horizontal distance to the target, one step ago
     nearest: Array  # (n,) smallest distance from an effector to this target's surface so far, not below 0
     event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
 
@@ -52,20 +55,19 @@ class Signals:
     tail_rate: Array  # (n,) rad/s of the tail's tip
     contact: Array  # (n, feet) bool, the foot bore load at some time in the control step
     stance: Array  # (n, feet) share of the control step in which it did
-    touchdown: Array  # (n, feet) bool, it landed in this control step after being in the air (debounced)
-    air_time: Array  # (n, feet) s for which it was in the air before this control step; 0 if it bore load in the last
+    touchdown: Array  # (n, feet) bool, it landed in this control step (debounced)
+    air_time: Array  # (n, feet) s in the air before this control step; 0 if it bore load in the last
     foot_speed: Array  # (n, feet) horizontal
     power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
     joint_position: Array  # (n, actuators) from home
     joint_velocity: Array  # (n, actuators)
-    action: Array  # (n, actuators) what the servos are told: the action, filtered
+    action: Array  # (n, actuators) filtered
     action_change: Array  # (n, actuators) since the last control step
     target_h: Array  # (n, 3) from the trunk to the target
     target_distance: Array  # (n,) horizontal
     approach_speed: Array  # (n,) by which that distance shrinks
     effector_h: Array  # (n, effectors, 3) from each effector to the target
-    effector_distance: Array  # (n,) from the nearest effector to the target's surface, now
-    event_distance: Array  # (n,) the smallest such distance in the whole control step
+    effector_distance: Array  # (n,) from the nearest effector to the target's surface
     nearest: Array  # (n,) as in the memory, this step included
     progress_speed: Array  # (n,) by which the nearest distance shrank in this step, never negative
     event_steps: Array  # (n,) as in the memory, this step included
@@ -75,36 +77,13 @@ class Signals:
     drift: Array  # (n,) horizontal distance from the start
 
 
-@dataclass(frozen=True)
-class Body:
-    """Constants of an animal that measuring needs."""
-
-    layout: Layout
-    home_joints: Array  # (actuators,)
-    joint_qpos: Array  # (actuators,) columns of qpos
-    joint_qvel: Array  # (actuators,) columns of qvel
-    load_threshold: float  # N, a foot bearing more than this is in contact
-    dt: float  # s, control step
-    event_threshold: float  # m, the event happens when an effector is as close to the target's surface
-    foot_pairs: tuple[tuple[int, int], ...]  # left and right foot of each girdle
-
-
-# A foot must have been in the air this many control steps for its next contact to count as a touchdown: touch
-# sensors flicker within a stance, most of all when the toes leave the ground.
-DEBOUNCE_STEPS = 3
-# Time in which the running alternation forgets, s: about two strides of a walk.
-ALTERNATION_MEMORY = 1.5
-
-
-def namespace(array: Array) -> Any:
-    """Return the array's namespace: NumPy's own, which meets the standard and calls faster than its wrapper."""
-    return np if isinstance(array, np.ndarray) else array_namespace(array)
-
-
-def rows(record: Any, ids: Array) -> Any:
-    """Return the same record for the named animals alone."""
+def rows(record: Record, ids: Array) -> Record:
+    """Return the same record for the (m,) named animals alone."""
     taken = {f.name: getattr(record, f.name) for f in fields(record)}
-    return replace(record, **{name: value[ids] for name, value in taken.items() if name != "xp"})
+    return replace(
+        record,
+        **{name: namespace(value).take(value, ids, axis=0) for name, value in taken.items() if name != "xp"},
+    )
 
 
 def to_heading(vector_w: Array, heading_w: Array) -> Array:
@@ -119,20 +98,21 @@ def to_heading(vector_w: Array, heading_w: Array) -> Array:
 def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Memory:
     """Return the memory of animals that were just reset, from their (n, sensors) readings and first clock phase."""
     xp = namespace(sensors)
-    n, feet = sensors.shape[0], len(body.layout.foot_touch)
+    n, feet, pairs = sensors.shape[0], body.gait_phase.shape[0], len(body.foot_pairs)
+    real = {"dtype": sensors.dtype, "device": sensors.device}
+    whole = {"dtype": xp.int64, "device": sensors.device}
     position, target = sensors[:, body.layout.trunk_pos], sensors[:, body.layout.target_pos]
-    pairs = len(body.foot_pairs)
     return Memory(
-        steps=xp.zeros(n, dtype=xp.int64),
-        start_w=position[:, :2],
-        action=xp.zeros((n, actuators)),
-        airborne=xp.zeros((n, feet), dtype=xp.int64),
-        last_touchdown=xp.full((n, feet), -1, dtype=xp.int64),
-        alternation=xp.zeros((n, pairs)),
+        steps=xp.zeros(n, **whole),
+        start_w=xp.asarray(position[:, :2], copy=True),
+        action=xp.zeros((n, actuators), **real),
+        airborne=xp.zeros((n, feet), **whole),
+        last_touchdown=xp.full((n, feet), -1, **whole),
+        alternation=xp.zeros((n, pairs), **real),
         phase=phase,
-        target_distance=_norm(xp, (target - position)[:, :2]),
-        nearest=xp.clip(xp.min(sensors[:, body.layout.target_distance], axis=1), 0.0, xp.inf),
-        event_steps=xp.zeros(n, dtype=xp.int64),
+        target_distance=_norm((target - position)[:, :2]),
+        nearest=xp.clip(xp.min(pick(sensors, body.layout.target_distance), axis=1), 0.0, xp.inf),
+        event_steps=xp.zeros(n, **whole),
     )
 
 
@@ -148,30 +128,34 @@ def measure(
         substeps: (n, k, sensors) readings at each physics step of it.
         qpos, qvel: (n, nq), (n, nv) at the end.
         action: (n, actuators) applied during it.
+
+    Returns:
+        Arrays of their own: none is a view of ``sensors``, ``substeps``, ``qpos`` or ``qvel``.
     """
     xp = namespace(sensors)
     at = body.layout
-    position, xaxis, zaxis = sensors[:, at.trunk_pos], sensors[:, at.trunk_xaxis], sensors[:, at.trunk_zaxis]
+    position = xp.asarray(sensors[:, at.trunk_pos], copy=True)
+    xaxis, zaxis = sensors[:, at.trunk_xaxis], sensors[:, at.trunk_zaxis]
     flat = xaxis[:, :2]
-    heading = flat / xp.maximum(_norm(xp, flat), xp.asarray(1e-9))[:, None]
+    heading = flat / xp.clip(_norm(flat), 1e-9, xp.inf)[:, None]
     # third row of the trunk's rotation matrix; the y axis is z cross x
     up_y = zaxis[:, 0] * xaxis[:, 1] - zaxis[:, 1] * xaxis[:, 0]
     up_b = xp.stack([xaxis[:, 2], up_y, zaxis[:, 2]], axis=-1)
 
-    touch = substeps[:, :, at.foot_touch] > body.load_threshold
-    stance = xp.mean(xp.astype(touch, xp.float64), axis=1)
+    stance = _share(pick(substeps, at.foot_touch) > body.load_threshold, sensors.dtype)
     contact = stance > 0.0
     touchdown = contact & (memory.airborne >= DEBOUNCE_STEPS)
-    power = xp.abs(substeps[:, :, at.servo_force] * substeps[:, :, at.servo_velocity])
+    last_touchdown, alternation = take_turns(body, memory, touchdown)
+    power = xp.abs(pick(substeps, at.servo_force) * pick(substeps, at.servo_velocity))
     motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
     motion_h = to_heading(motion, heading)
-    last_touchdown, alternation = take_turns(body, memory, touchdown)
 
     target = sensors[:, at.target_pos]
     target_h = to_heading(target - position, heading)
-    distance = _norm(xp, target_h[:, :2])
-    now = xp.min(sensors[:, at.target_distance], axis=1)
-    closest = xp.minimum(now, xp.min(substeps[:, :, at.target_distance], axis=(1, 2)))
+    distance = _norm(target_h[:, :2])
+    effectors = xp.stack([target - sensors[:, effector] for effector in at.effector_pos], axis=1)
+    now = xp.min(pick(sensors, at.target_distance), axis=1)
+    closest = xp.minimum(now, xp.min(pick(substeps, at.target_distance), axis=(1, 2)))
     nearest = xp.minimum(memory.nearest, xp.clip(closest, 0.0, xp.inf))
     return Signals(
         xp=xp,
@@ -182,100 +166,117 @@ def measure(
         tilt=xp.acos(xp.clip(up_b[:, 2], -1.0, 1.0)),
         position_w=position[:, :2],
         heading_w=heading,
-        velocity_h=motion_h[:, 0],
-        trunk_velocity_h=motion_h[:, 1],
-        angular_velocity_h=motion_h[:, 2],
-        tail_rate=_norm(xp, sensors[:, at.tail_angvel]),
+        velocity_h=motion_h[:, 0, :],
+        trunk_velocity_h=motion_h[:, 1, :],
+        angular_velocity_h=motion_h[:, 2, :],
+        tail_rate=_norm(sensors[:, at.tail_angvel]),
         contact=contact,
         stance=stance,
         touchdown=touchdown,
-        air_time=memory.airborne * body.dt,
-        foot_speed=_norm(xp, sensors[:, at.foot_linvel[:, :2]]),
+        air_time=xp.astype(memory.airborne, sensors.dtype) * body.dt,
+        foot_speed=_norm(xp.stack([sensors[:, foot] for foot in at.foot_linvel], axis=1)[..., :2]),
         power=xp.sum(power, axis=(1, 2)) / power.shape[1],
-        joint_position=qpos[:, body.joint_qpos] - body.home_joints,
-        joint_velocity=qvel[:, body.joint_qvel],
+        joint_position=pick(qpos, body.joint_qpos) - body.home_joints,
+        joint_velocity=xp.asarray(pick(qvel, body.joint_qvel), copy=True),
         action=action,
         action_change=action - memory.action,
         target_h=target_h,
         target_distance=distance,
         approach_speed=(memory.target_distance - distance) / body.dt,
-        effector_h=to_heading(target[:, None, :] - sensors[:, at.effector_pos], heading),
+        effector_h=to_heading(effectors, heading),
         effector_distance=now,
-        event_distance=closest,
         nearest=nearest,
         progress_speed=(memory.nearest - nearest) / body.dt,
         event_steps=count_event(memory.event_steps, closest, body.event_threshold),
         last_touchdown=last_touchdown,
         alternation=alternation,
         phase=memory.phase,
-        drift=_norm(xp, position[:, :2] - memory.start_w),
+        drift=_norm(position[:, :2] - memory.start_w),
     )
 
 
-def remember(body: Body, memory: Memory, signals: Signals) -> Memory:
+def remember(memory: Memory, signals: Signals) -> Memory:
     """Return the memory for the next step."""
     xp = signals.xp
+
+    def own(array: Array) -> Array:
+        return xp.asarray(array, copy=True)  # resets write into the memory, never into signals
+
     return replace(
         memory,
-        action=xp.asarray(signals.action, copy=True),  # memory is written in place at resets, signals never
+        action=own(signals.action),
         airborne=xp.where(signals.contact, xp.zeros_like(memory.airborne), memory.airborne + 1),
-        last_touchdown=xp.asarray(signals.last_touchdown, copy=True),
-        alternation=xp.asarray(signals.alternation, copy=True),
-        target_distance=xp.asarray(signals.target_distance, copy=True),
-        nearest=xp.asarray(signals.nearest, copy=True),
-        event_steps=xp.asarray(signals.event_steps, copy=True),
+        last_touchdown=own(signals.last_touchdown),
+        alternation=own(signals.alternation),
+        target_distance=own(signals.target_distance),
+        nearest=own(signals.nearest),
+        event_steps=own(signals.event_steps),
     )
 
 
 def count_event(steps: Array, distance: Array, threshold: float) -> Array:
     """Return (n,) control steps since the event, its own included, from those before and this step's distances."""
-    xp = namespace(distance)
-    return xp.where((steps > 0) | (distance <= threshold), steps + 1, 0)
+    return namespace(distance).where((steps > 0) | (distance <= threshold), steps + 1, 0)
 
 
 def tick(body: Body, memory: Memory, frequency: float) -> Memory:
-    """Advance the step counter and the gait clock by one control step."""
+    """Advance the step counter and the gait clock (Hz) by one control step."""
     return replace(memory, steps=memory.steps + 1, phase=(memory.phase + frequency * body.dt) % 1.0)
 
 
-def turn_phase(step: Any, own: Any, other: Any) -> Any:
-    """Return where in the stride that a touchdown ends the girdle's other foot landed last, cycles before its end.
+def turn_phase(step: Array, own: Array, other: Array) -> Array:
+    """Return where in a foot's stride the girdle's other foot landed last, cycles before the stride's end.
 
     0.5 is in turn, 0 at the same time; above 1 the other foot has not landed in this stride.
 
     Args:
-        step: of the touchdown.
-        own: step of the same foot's touchdown before, which began the stride.
-        other: step of the other foot's last touchdown, this step included, -1 if there was none.
+        step: control step of the touchdown that ends the stride.
+        own: control step of the touchdown that began the stride.
+        other: control step of the other foot's last touchdown, this step included; -1 if there was none.
     """
     stride = step - own
-    return (step - other) / (stride + (stride == 0))  # 0: a step that is measured once more, after its touchdown
+    return (step - other) / namespace(own).where(stride == 0, 1, stride)  # 0: a touchdown that is measured twice
 
 
 def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
-    """Return when each foot landed last, and for each left-right pair the running evenness of its turns, after a step.
+    """Return (n, feet) last touchdowns and (n, pairs) the running evenness of the feet's turns, after a step.
 
-    A touchdown counts for ``sin²(πφ)``, with φ of :func:`turn_phase`: 1 if the other foot landed halfway through the
-    stride, 0 if both land together or the same foot lands again. Without touchdowns all decays: standing after a walk
-    earns nothing.
+    A touchdown counts ``sin²(πφ)``, with φ of :func:`turn_phase`: 1 if the other foot landed halfway through the
+    stride, 0 if both land together or the same foot lands again. Without touchdowns everything decays: standing after
+    a walk earns nothing.
     """
     xp = namespace(touchdown)
+    real = memory.alternation.dtype
     step = memory.steps[:, None]
     before, after = memory.last_touchdown, xp.where(touchdown, step, memory.last_touchdown)
     left, right = ([pair[side] for pair in body.foot_pairs] for side in (0, 1))
     own, other = left + right, right + left
-    phase = turn_phase(step, before[:, own], after[:, other])
+    phase = turn_phase(xp.astype(step, real), xp.astype(_feet(before, own), real), xp.astype(_feet(after, other), real))
     even = xp.sin(xp.pi * xp.clip(0.5 - xp.abs(phase - 0.5), 0.0, 0.5)) ** 2
-    ends = (touchdown & (before >= 0))[:, own]  # a stride
+    ends = _feet(touchdown & (before >= 0), own)  # a stride
     share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
     for side in (slice(len(left)), slice(len(left), None)):
         share = xp.where(ends[:, side], 0.5 * (share + even[:, side]), share)
     return after, share
 
 
-def _norm(xp: Any, vector: Array) -> Array:
+def _feet(array: Array, order: Sequence[int]) -> Array:
+    return namespace(array).stack([array[:, foot] for foot in order], axis=1)
+
+
+def _share(happened: Array, dtype: Any) -> Array:
+    """Return (n, m) in which share of the k physics steps it happened, from (n, k, m) bool."""
+    xp = namespace(happened)
+    k = happened.shape[1]
+    total = xp.astype(happened[:, 0, :], dtype)
+    for i in range(1, k):  # a third of the time of a mean over so short an axis
+        total = total + xp.astype(happened[:, i, :], dtype)
+    return total / k
+
+
+def _norm(vector: Array) -> Array:
     squares = vector * vector
     total = squares[..., 0]
-    for i in range(1, vector.shape[-1]):  # two or three: a sum over so short an axis takes thrice as long
+    for i in range(1, vector.shape[-1]):  # a third of the time of a sum over so short an axis
         total = total + squares[..., i]
-    return xp.sqrt(total)
+    return namespace(vector).sqrt(total)
