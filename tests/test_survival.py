@@ -24,6 +24,7 @@ COMMAND = (
     "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
     "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
+ENDING = str(Path(__file__).parent / "data")  # the folder of ending.py
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")
 
 
@@ -31,7 +32,7 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dinorl", *COMMAND, *more],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent / "data")},  # ending.py
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([ENDING, os.environ.get("PYTHONPATH", "")])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -131,7 +132,7 @@ def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(job, "PATIENCE", 0.1)
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
-    with locked(tmp_path), pytest.raises(RuntimeError, match="trains in .* still; end it, or wait for it"):
+    with locked(tmp_path), pytest.raises(RuntimeError, match="still trains in .*; end it, or wait for it"):
         job.run(OmegaConf.create({}))
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"], "something was written"
 
