@@ -103,7 +103,7 @@ class Tracker(NullTracker):
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
             "parent": cfg.tracking.parent, "job": identity(cfg),
         }  # fmt: skip
-        told = self._spool.take_up(self._header)
+        told = self._spool.resume(self._header)
         self._goes_on = told is not None
         self._told = told or set()  # before the stage was interrupted: told once is enough
 
