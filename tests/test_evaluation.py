@@ -19,7 +19,7 @@ from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv, Step
 from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
-from dinorl.evaluation.metrics import clopper_pearson_lower, measure
+from dinorl.evaluation.metrics import METRICS, clopper_pearson_lower, measure
 from dinorl.evaluation.recorder import Recorder
 from dinorl.reports.evaluation import evaluate, main
 from dinorl.tasks.signals import Signals, rows
