@@ -26,7 +26,8 @@ def main() -> None:
     from dinorl.config.explain import check_options, explain
     from dinorl.config.overrides import one_stage
     from dinorl.sweep import job
-    from dinorl.sweep.run import JobsFailed, planning_keys
+    from dinorl.sweep.run import JobsFailed
+    from dinorl.sweep.settings import planning_keys
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open is closed
     typed = get_args_parser().parse_known_args()[0]

@@ -1,4 +1,4 @@
-"""Shared by all tests: animals by name, and a run of a stage."""
+"""Shared fixtures: species names, a stage run, an MLflow store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# the tests are about results, not about who else uses the cores
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
@@ -16,7 +15,7 @@ SPECIES = ("velociraptor", "trex", "brachiosaurus")
 
 @pytest.fixture(scope="session")
 def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a T. rex's third stage, trained for a moment; read only."""
+    """The run folder of a short third stage of the T. rex; read only."""
     from dinorl.config import compose
     from dinorl.training.stage import run_stage
 
@@ -31,7 +30,7 @@ def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow store without runs; its tables take a while to make."""
+    """An empty MLflow store; its tables take seconds to make."""
     from dinorl.tracking import store
 
     path = tmp_path_factory.mktemp("store") / store.DATABASE
@@ -41,6 +40,6 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def has_store(made_store: Path, tmp_path: Path) -> None:
-    """A command that is given in ``tmp_path`` finds its store made."""
+    """Put a store where commands in ``tmp_path`` look for it."""
     (tmp_path / "outputs").mkdir()
     shutil.copy(made_store, tmp_path / "outputs")

@@ -1,4 +1,4 @@
-"""A disk that fills up for real: a small tmpfs."""
+"""A full disk: a small tmpfs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dinorl.bundle.locate import numbered
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MB, which takes a few bundles."""
+    """A file system of 12 MB: room for a few bundles."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], capture_output=True).returncode:
@@ -36,13 +36,13 @@ def test_full_disk_keeps_written_bundles(disk: Path, tmp_path: Path) -> None:
     done = dinorl()
     run = disk / "outputs" / "s" / "trex-ppo-s0" / "1-balance"
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
-    said = " ".join(done.stdout.split())
-    assert "FAILED: trex-ppo-s0/1-balance" in said and "is full" in said, said
+    output = " ".join(done.stdout.split())
+    assert "FAILED: trex-ppo-s0/1-balance" in output and "is full" in output, output
     written = numbered(run / "bundle")
     assert len(written) >= 2
     for folder in (*written, run / "bundle" / "best"):
         bundle.check(folder)
-    assert not list(run.glob("bundle/.*"))  # nothing half written stays
+    assert not list(run.glob("bundle/.*"))  # nothing half written
 
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     again = dinorl()

@@ -19,11 +19,14 @@ from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv, Step
 from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
-from dinorl.evaluation.metrics import Recorder, clopper_pearson_lower
+from dinorl.evaluation.metrics import METRICS, clopper_pearson_lower, measure
+from dinorl.evaluation.recorder import Recorder
 from dinorl.reports.evaluation import evaluate, main
 from dinorl.tasks.signals import Signals, rows
+from dinorl.training.gate import THRESHOLDS
 
-DT = 0.02
+DT = 0.02  # s
+WEIGHT = 800.0  # N
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def record(
     one: Signals, course: list[tuple[bool, bool]], speed: float = 2.0, approach: float = 0.0
 ) -> dict[str, float]:
     """Return the metrics of one episode with the given (left, right) contacts at a constant speed."""
-    recorder = Recorder(1, DT, ((0, 1),), mass=85.0)
+    recorder = Recorder(1, DT, ((0, 1),), WEIGHT)
     for pair in course:
         contact = np.array([pair])
         s = replace(
@@ -53,7 +56,7 @@ def record(
             foot_speed=np.full((1, 2), 0.1),
         )
         recorder.add(s, np.ones(1), np.zeros(1, bool), np.zeros(1, bool), np.ones(1, bool))
-    return recorder.metrics()
+    return measure(recorder)
 
 
 def test_walk_metrics_known_values(one: Signals) -> None:
@@ -68,8 +71,8 @@ def test_walk_metrics_known_values(one: Signals) -> None:
     assert metrics["forward_speed_mean_mps"] == pytest.approx(2.0)
     assert metrics["distance_mean_m"] == pytest.approx(16.0)
     assert metrics["trunk.pitch_deg"] == pytest.approx(3.0) and metrics["trunk.roll_deg"] == pytest.approx(2.0)
-    # 1 kW over 8 s, 16 m, 85 kg
-    assert metrics["cost_of_transport"] == pytest.approx(8000.0 / (85.0 * 9.81 * 16.0))
+    # 1 kW over 8 s and 16 m
+    assert metrics["cost_of_transport"] == pytest.approx(8000.0 / (WEIGHT * 16.0))
 
 
 def test_overshoot_has_negative_approach_speed(one: Signals) -> None:
@@ -182,6 +185,27 @@ def test_circular_mean_wraps_at_zero() -> None:
 @pytest.mark.parametrize("k, n, expected", [(0, 32, 0.0), (32, 32, 0.05 ** (1 / 32)), (200, 200, 0.05 ** (1 / 200))])
 def test_success_bound_is_clopper_pearson(k: int, n: int, expected: float) -> None:
     assert clopper_pearson_lower(k, n) == pytest.approx(expected)
+
+
+def test_metrics_table_is_complete(stage_run: Path) -> None:
+    names = [metric.name for metric in METRICS]
+    header = (stage_run / "eval.csv").read_text().splitlines()[0].split(",")
+    found = [column for column in header if column not in ("timesteps", "policy", "gate")]
+    metrics = [column for column in found if not column.startswith("reward.")]
+    assert metrics == [name for name in names if name not in ("gait.fore_phase", "gait.ipsilateral_phase")]
+    assert set(THRESHOLDS.values()) <= set(names)
+    assert all(metric.meaning and f"{1.0:{metric.form.replace('d', '.0f')}}" for metric in METRICS)
+
+
+def test_cost_of_transport_uses_gravity(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = Evaluator(compose(["species=trex", "stage=balance"]), episodes=1)
+    animal = evaluator.batch.animal
+    assert animal.weight == animal.mass * 9.81
+    step = lambda seen: np.ones((1, evaluator.batch.action_space.shape[0]))  # noqa: E731
+    monkeypatch.setattr("dinorl.evaluation.metrics.MOVES", 0.0)
+    earth = evaluator.run(step)["cost_of_transport"]
+    animal.weight /= 6.0  # as on the moon
+    assert evaluator.run(step)["cost_of_transport"] == pytest.approx(6.0 * earth)
 
 
 def test_evaluation_reproducible_first_episodes_only() -> None:

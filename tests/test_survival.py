@@ -1,4 +1,4 @@
-"""Processes that are killed for real: the same command goes on, and MLflow has every number once."""
+"""Processes are killed for real: the same command resumes, and MLflow has every number once."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ COMMAND = (
     "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
     "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
+ENDING = str(Path(__file__).parent / "data")  # the folder of ending.py
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")
 
 
@@ -31,7 +32,7 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dinorl", *COMMAND, *more],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent / "data")},  # ending.py
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([ENDING, os.environ.get("PYTHONPATH", "")])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -55,7 +56,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert job != killed.pid
-    with pytest.raises(ProcessLookupError):  # it ends with its command
+    with pytest.raises(ProcessLookupError):  # the job ends with its command
         for _ in range(500):
             os.kill(job, 0)
             time.sleep(0.01)
@@ -63,8 +64,8 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     terminated = start(tmp_path)
     wait_for_bundles(RUN, 3750)
     terminated.send_signal(signal.SIGTERM)
-    said, _ = terminated.communicate(timeout=60.0)
-    assert terminated.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said
+    output, _ = terminated.communicate(timeout=60.0)
+    assert terminated.returncode == 130 and "sweep.name=s" in output and "Traceback" not in output
     status = json.loads((RUN / "status.json").read_text())
     assert status["status"] == "INTERRUPTED" and "SIGTERM" in status["error"]
 
@@ -72,8 +73,8 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     experiments = [e.experiment_id for e in mlflow.search_experiments()]
     assert {run.info.status for run in mlflow.search_runs(experiments)} == {"KILLED"}
 
-    said = start(tmp_path).communicate(timeout=120.0)[0]
-    assert "goes on from" in said
+    output = start(tmp_path).communicate(timeout=120.0)[0]
+    assert "goes on from" in output
     assert json.loads((RUN / "status.json").read_text())["status"] == "DONE"
     child, parent = sorted(mlflow.search_runs(experiments), key=lambda r: "mlflow.parentRunId" not in r.data.tags)
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -96,33 +97,33 @@ def test_second_sigint_exits_immediately(tmp_path: Path) -> None:
     stopped.send_signal(signal.SIGINT)
     time.sleep(0.05)
     stopped.send_signal(signal.SIGINT)
-    said, _ = stopped.communicate(timeout=60.0)
-    assert stopped.returncode == 130 and "dinorl: interrupted" in said and "Traceback" not in said
+    output, _ = stopped.communicate(timeout=60.0)
+    assert stopped.returncode == 130 and "dinorl: interrupted" in output and "Traceback" not in output
     assert json.loads((run / "status.json").read_text())["status"] == "INTERRUPTED"
 
 
 def test_late_sigterm_keeps_finished_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It came while the film was made, when nothing asks for it any more, and the next stage began all the same."""
+    """A signal while the film is made; the next stage must not begin."""
     from dinorl.config import compose, to_container
     from dinorl.sweep import job
     from dinorl.training import resume, stage
 
-    def killed_at_the_end(*_: object) -> stage.StageResult:
+    def killed_at_end(*_: object) -> stage.StageResult:
         os.kill(os.getpid(), signal.SIGTERM)
         return stage.StageResult("passed", 1, 1.0, tmp_path)
 
     def finished(folder: Path) -> None:
-        said.append(json.loads((folder / "status.json").read_text())["status"])
+        statuses.append(json.loads((folder / "status.json").read_text())["status"])
 
-    said: list[str] = []
-    monkeypatch.setattr(stage, "run_stage", killed_at_the_end)
+    statuses: list[str] = []
+    monkeypatch.setattr(stage, "run_stage", killed_at_end)
     monkeypatch.setattr(resume, "finish", finished)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
     with pytest.raises(KeyboardInterrupt):
         job.run(OmegaConf.create(to_container(compose(["species=trex", "stage=balance"]))))
     assert json.loads((tmp_path / "status.json").read_text())["status"] == "DONE"
-    assert said == ["DONE"], "what resuming needs was deleted before the status said that nobody needs it"
+    assert statuses == ["DONE"], "the resume state was deleted before the status was DONE"
 
 
 def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,29 +132,29 @@ def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(job, "PATIENCE", 0.1)
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
-    with locked(tmp_path), pytest.raises(RuntimeError, match="trains in .* still; end it, or wait for it"):
+    with locked(tmp_path), pytest.raises(RuntimeError, match="still trains in .*; end it, or wait for it"):
         job.run(OmegaConf.create({}))
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"], "something was written"
 
 
 def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
-    (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("in the way of a run folder")
+    (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("blocks the run folder")
     sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
     wait_for_bundles(folders[1], 1250)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
     assert worker != sweep.pid
     os.kill(worker, signal.SIGKILL)
-    said, _ = sweep.communicate(timeout=400)
-    assert sweep.returncode == 1 and "FAILED: trex-ppo-s2/1-balance" in " ".join(said.split()), said
+    output, _ = sweep.communicate(timeout=400)
+    assert sweep.returncode == 1 and "FAILED: trex-ppo-s2/1-balance" in " ".join(output.split()), output
     monkeypatch.chdir(tmp_path)
     for folder in folders:
         status = json.loads((folder / "status.json").read_text())
         assert status["status"] == "DONE"
         history = store.client(store.embedded_uri()).get_metric_history(status["mlflow_run"], "eval/return_mean")
         steps = [point.step for point in history]
-        assert len(steps) >= 4 and steps == sorted(set(steps))  # none missing, none twice
+        assert len(steps) >= 4 and steps == sorted(set(steps))  # all, once
     assert "goes on from" in (folders[1] / "train.log").read_text()
 
 
@@ -161,18 +162,18 @@ def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
     sweep = start(tmp_path, "seed=0,1", "curriculum.timesteps=5000")
     good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
     killed: list[int] = []
-    for steps in (1250, 2500):  # sweep.retries=1: tried twice
+    for steps in (1250, 2500):  # sweep.retries=1: two attempts
         wait_for_bundles(bad, steps)
         killed.append(json.loads((bad / "status.json").read_text())["pid"])
         os.kill(killed[-1], signal.SIGKILL)
-    said, _ = sweep.communicate(timeout=60.0)
-    assert len({sweep.pid, *killed}) == 3 and sweep.returncode == 1 and "Traceback" not in said, said
+    output, _ = sweep.communicate(timeout=60.0)
+    assert len({sweep.pid, *killed}) == 3 and sweep.returncode == 1 and "Traceback" not in output, output
     assert json.loads((good / "status.json").read_text())["status"] == "DONE"
     status = json.loads((bad / "status.json").read_text())
     assert status["status"] == "FAILED" and "SIGKILL" in status["error"]
-    words = " ".join(said.split())
+    words = " ".join(output.split())
     assert "FAILED: trex-ppo-s1/1-balance" in words and "ended by SIGKILL" in words
-    assert str(bad / "train.log") in said.replace("\n", "")
+    assert str(bad / "train.log") in output.replace("\n", "")
     assert "goes on from" in (bad / "train.log").read_text()
 
 
@@ -181,7 +182,7 @@ SIDE_BY_SIDE = ("seed=0,1", "curriculum.timesteps=5000", "hydra/launcher=joblib"
 
 @pytest.fixture
 def little_memory() -> Iterator[Path]:
-    """A memory control group of 300 MB, which the kernel keeps to by killing."""
+    """A memory control group of 300 MB; above, the kernel kills."""
     group = Path("/sys/fs/cgroup/memory/dinorl-test")
     try:
         group.mkdir()
@@ -194,8 +195,8 @@ def little_memory() -> Iterator[Path]:
 
 def test_oom_killed_job_resumes(tmp_path: Path, little_memory: Path) -> None:
     once = ("+hydra.callbacks.e._target_=ending.Ending", f"+hydra.callbacks.e.cgroup={little_memory}")
-    said, _ = (sweep := start(tmp_path, *SIDE_BY_SIDE, *once)).communicate(timeout=200)
-    assert sweep.returncode == 0 and "SIGKILL" in said, said
+    output, _ = (sweep := start(tmp_path, *SIDE_BY_SIDE, *once)).communicate(timeout=200)
+    assert sweep.returncode == 0 and "SIGKILL" in output, output
     for seed in (0, 1):
         run = tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance"
         assert json.loads((run / "status.json").read_text())["status"] == "DONE"
@@ -203,7 +204,7 @@ def test_oom_killed_job_resumes(tmp_path: Path, little_memory: Path) -> None:
 
 
 def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Launchers by themselves kill their workers. MLflow's server does not answer any more, and is not waited for."""
+    """Launchers alone would kill their workers. MLflow's server hangs and is not waited for."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"
         sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")
@@ -211,11 +212,13 @@ def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pyte
         for run in runs:
             wait_for_bundles(run, 1250)
         sweep.send_signal(signal.SIGTERM)
-        said, _ = sweep.communicate(timeout=15.0)
-    assert sweep.returncode == 130 and "sweep.name=s" in said and "Traceback" not in said
+        output, _ = sweep.communicate(timeout=15.0)
+    assert sweep.returncode == 130 and "sweep.name=s" in output and "Traceback" not in output
     for run in runs:
         status = json.loads((run / "status.json").read_text())
         assert status["status"] == "INTERRUPTED" and "SIGTERM" in status["error"]
         newest = max((run / "bundle").glob("[0-9]*"), key=lambda path: int(path.name))
-        assert json.loads((newest / "meta.json").read_text())["evaluation"] == {}, "a bundle of that very moment"
+        assert json.loads((newest / "meta.json").read_text())["evaluation"] == {}, (
+            "no bundle was written on the interrupt"
+        )
         assert '"end": "KILLED"' in (run / "tracking.jsonl").read_text()

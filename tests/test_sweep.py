@@ -1,4 +1,4 @@
-"""Sweeps through the real command line: what is trained, what is shared, and that one failure stops nobody else."""
+"""Sweeps through the real command line: what is trained and shared, and how failures stay apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY = ["experiment=debug", "curriculum.timesteps=256", "eval.every=256"]
 
 
 def statuses(folder: Path) -> dict[str, dict]:
-    """Return status.json of every run folder of a sweep; links to shared ones are not followed."""
+    """Return status.json of every run folder of a sweep, but for links to shared ones."""
     found = {}
     for path in sorted(folder.glob("*/*/status.json")):
         if not path.parent.is_symlink():
@@ -25,7 +25,7 @@ def statuses(folder: Path) -> dict[str, dict]:
 
 
 def runs(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
-    """Return the MLflow runs below a working directory: parents, children."""
+    """Return the parent and the child MLflow runs below a working directory."""
     monkeypatch.chdir(cwd)
     client = store.client(store.embedded_uri())
     found = client.search_runs([client.get_experiment_by_name("dinorl").experiment_id])
@@ -58,13 +58,13 @@ def test_lineages_share_common_stage(tmp_path: Path, monkeypatch: pytest.MonkeyP
         run = folder / name
         assert (run / ".hydra" / "config.yaml").exists() and (run / "bundle" / "best" / "meta.json").exists()
         assert list(csv.DictReader((run / "eval.csv").open())) and (run / "train.log").exists()
-        # the composed config is a stage's and nothing else's
+        # a stage's config, without the command's keys
         assert not {"1", "2", "3", "balance", "sweep"} & set(
             line.split(":")[0].strip("'") for line in (run / ".hydra" / "config.yaml").read_text().splitlines()
         )
     order = dinorl_here(tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=2e-4,1e-4", "sweep.name=shared")
     assert order.returncode == 0 and "5 done before: 0 to train" in order.stdout, order.stdout + order.stderr
-    assert statuses(folder) == found  # nothing was trained again
+    assert statuses(folder) == found  # no retraining
     other = dinorl_here(
         tmp_path, *TINY, "species=trex", "2.ppo.learning_rate=1e-4,2e-4", "1.ppo.gamma=0.9", "sweep.name=shared"
     )
@@ -73,10 +73,10 @@ def test_lineages_share_common_stage(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_job_failure_isolated_to_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something stands where a run folder should be made, so that Hydra itself cannot start the job."""
+    """A file blocks the run folder, so that Hydra cannot start the job."""
     folder = tmp_path / "outputs" / "s"
     (folder / "trex-ppo-s1").mkdir(parents=True)
-    (folder / "trex-ppo-s1" / "1-balance").write_text("in the way")
+    (folder / "trex-ppo-s1" / "1-balance").write_text("blocks it")
     done = dinorl_here(tmp_path, *TINY, "species=trex", "seed=0,1", "stage=balance,locomotion", "sweep.name=s")
     assert done.returncode == 1, done.stdout + done.stderr
     found = statuses(folder)
@@ -93,10 +93,10 @@ def test_job_failure_isolated_to_lineage(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_training_error_is_recorded(tmp_path: Path) -> None:
-    """Something is where the bundles are to go."""
+    """A file blocks the bundles' folder."""
     run = tmp_path / "outputs" / "b" / "trex-ppo-s0" / "1-balance"
     run.mkdir(parents=True)
-    (run / "bundle").write_text("in the way")
+    (run / "bundle").write_text("blocks it")
     done = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=b")
     assert done.returncode == 1
     status = json.loads((run / "status.json").read_text())
@@ -125,7 +125,7 @@ def test_budget_prunes_later_stages(tmp_path: Path) -> None:
 
 
 def test_foreign_run_refused_and_kept(tmp_path: Path) -> None:
-    """A link of a shared stage is not trained through; with resume=false a new folder is no old one."""
+    """Nothing is trained through the link of a shared stage; resume=false accepts a new folder."""
     first = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "resume=false", "sweep.name=s")
     assert first.returncode == 0, first.stdout + first.stderr
     home = tmp_path / "outputs" / "s" / "trex-ppo-s0"

@@ -1,9 +1,11 @@
-"""Every number arrives, once, whatever MLflow does meanwhile."""
+"""Every number reaches MLflow once, whatever happens to MLflow or the run."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -11,14 +13,14 @@ import pytest
 
 from dinorl.commands.send import main as send
 from dinorl.config import Config, compose, flatten
-from dinorl.tracking import store
+from dinorl.tracking import runs, store
 from dinorl.tracking.lineage import close_runs, open_lineages
 from dinorl.tracking.spool import Spool
 from dinorl.tracking.tracker import Tracker
 
 
 @pytest.fixture
-def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+def cfg(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """A config in an empty working directory, with the embedded store made."""
     monkeypatch.chdir(tmp_path)
     cfg = compose(["species=trex", "stage=behavior", "algo=sac", "tracking.lineage=trex-sac-s0", "tracking.sweep=first",
@@ -69,7 +71,7 @@ def test_mlflow_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     assert history(tracker.run_id, "rollout/ep_rew_mean") == [(4096, 3.5)]
     assert [f.path for f in store.client(store.embedded_uri()).list_artifacts(tracker.run_id)] == ["eval.csv"]
     assert run.info.status == "FINISHED"
-    assert store.run_folder(tracker.run_id) == folder
+    assert runs.run_folder(tracker.run_id) == folder
 
 
 def test_metrics_arrive_in_order_once(cfg: Config, tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_spool_send_is_idempotent(cfg: Config, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "run")
     assert run_id is not None and not spool.waiting()
     with (tmp_path / "run" / "tracking.jsonl").open("rb") as file:
-        spool.sent = len(file.readline())  # as if the answer to the first sending had been lost
+        spool.sent = len(file.readline())  # as if the server's answer was lost
     spool.send()
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(10)]
 
@@ -109,7 +111,7 @@ def test_unsent_metrics_sent_later(
 
 
 def test_spool_from_other_job_ignored(cfg: Config, tmp_path: Path) -> None:
-    """Its numbers were taken for told, and those of the new job never arrived."""
+    """The new job's numbers were taken for sent already."""
     cfg.tracking.job = "one"
     first = track(cfg, tmp_path / "run", 5)
     cfg.tracking.job = "other"
@@ -131,7 +133,7 @@ def test_new_store_receives_full_history(cfg: Config, tmp_path: Path) -> None:
 
 def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    job = multiprocessing.get_context("spawn").Process(target=_gone_in_the_middle_of_a_line, args=(folder,))
+    job = multiprocessing.get_context("spawn").Process(target=_exit_within_a_line, args=(folder,))
     job.start()
     job.join()
     assert job.exitcode == 9
@@ -144,7 +146,7 @@ def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
 
 
 def test_concurrent_sends_are_safe(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage sends, and somebody types ``python -m dinorl.commands.send``."""
+    """A stage sends, and somebody types ``dinorl send``."""
     from concurrent.futures import ThreadPoolExecutor
 
     run_id = track(cfg, tmp_path / "run", 50)
@@ -176,7 +178,7 @@ def test_slow_store_never_blocks_training(cfg: Config, tmp_path: Path, monkeypat
     (tmp_path / "run").mkdir()
     tracker = Tracker(cfg, tmp_path / "run")
     tracker.start()
-    for step in range(5000):  # returns although nothing can be sent
+    for step in range(5000):  # does not wait for the send
         tracker.log_metrics({"reward/alive": 1.0}, step)
     released.set()
     tracker.close("DONE", "passed")
@@ -199,7 +201,7 @@ def test_interrupted_store_creation_recovers(tmp_path: Path, monkeypatch: pytest
 
 
 def test_concurrent_store_creation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no parent here: each of them finds no store, makes it and tracks."""
+    """Without a common parent, each process finds no store and makes it."""
     monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context("spawn")
     jobs = [context.Process(target=_command, args=(tmp_path / f"run{i}",)) for i in range(4)]
@@ -213,7 +215,25 @@ def test_concurrent_store_creation_works(tmp_path: Path, monkeypatch: pytest.Mon
         assert run_id is not None and len(history(run_id, "reward/alive")) == 50
 
 
-def _gone_in_the_middle_of_a_line(folder: Path) -> None:
+def test_finished_runs_beyond_one_page(cfg: Config, tmp_path: Path) -> None:
+    """MLflow answers with 1,000 runs at most."""
+    run_id, count = track(cfg, tmp_path / "run", 1), 2 * runs.PAGE + 1
+    with contextlib.closing(sqlite3.connect(store.OUTPUTS / store.DATABASE)) as database, database:
+        for table, key in (("runs", "run_uuid"), ("tags", "run_uuid")):
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            copied = ", ".join(
+                {key: "? || substr(run_uuid, 5)", "start_time": "start_time - ?"}.get(c, c) for c in columns
+            )
+            for i in range(1, count):
+                values = (f"{i:04}", i)[: copied.count("?")]
+                database.execute(f"INSERT INTO {table} SELECT {copied} FROM {table} WHERE {key} = ?", (*values, run_id))
+    found = [run.info.run_id for run in runs.finished_runs("first")]
+    assert len(set(found)) == len(found) == count
+    assert found[0] == run_id, "the newest comes first"
+    assert list(runs.finished_runs("another")) == []
+
+
+def _exit_within_a_line(folder: Path) -> None:
     os.chdir(folder.parent)
     folder.mkdir()
     tracker = Tracker(compose(["species=trex"]), folder)

@@ -1,4 +1,4 @@
-"""A stranger's bundle is data: nothing in it is executed, fills the memory or leads anywhere else."""
+"""An untrusted bundle is data: nothing in it is executed, fills the memory or leaves its folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = ("meta.json", bundle.CONFIG)
 
 
 class Evil:
-    """Makes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -51,7 +51,7 @@ def stranger(honest: Path, tmp_path: Path) -> Path:
 
 
 def with_member(path: Path, content: bytes) -> None:
-    """Put something in the place of an .npz file's first array."""
+    """Replace the first array of an .npz file."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members[next(iter(members))] = content
@@ -119,7 +119,7 @@ def test_symlinks_and_fifos_refused(name: str, honest: Path, stranger: Path) -> 
         bundle.load_meta(stranger)
     (stranger / name).unlink()
     os.mkfifo(stranger / name)
-    with pytest.raises(ConfigError, match="found something else"):  # and nobody waits for the other end
+    with pytest.raises(ConfigError, match="found something else"):  # without a wait
         load_player(stranger)
         bundle.load_meta(stranger)
 

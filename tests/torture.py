@@ -1,8 +1,6 @@
-"""``make torture``: curricula killed (SIGKILL) at random moments and started again come to what uninterrupted ones do.
+"""``make torture``: curricula killed (SIGKILL) at random moments and restarted give what uninterrupted ones give.
 
-And eight commands started at once, on a store that is not there yet, are eight sweeps.
-
-Prints what it did and found; exit status 1 if anything differs.
+And eight commands that start at once without a store are eight sweeps. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -29,14 +27,13 @@ ALGORITHMS = {
             "curriculum.timesteps=8000", "eval.every=1000"),
 }  # fmt: skip
 ARRAYS = ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz")
-# Metrics that say how long things took, and those that are looked at by the clock.
-TIMED = ("time/", "rollout/", "reward/")
+TIMED = ("time/", "rollout/", "reward/")  # metrics that depend on the clock
 
 
 def start(folder: Path, algo: str) -> subprocess.Popen[bytes]:
     """Start the curriculum."""
     folder.mkdir(exist_ok=True)
-    log = (folder / "said.log").open("ab")
+    log = (folder / "output.log").open("ab")
     command = [sys.executable, "-m", "dinorl", f"algo={algo}", *SHORT, *ALGORITHMS[algo]]
     return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
 
@@ -47,7 +44,7 @@ def stages(folder: Path) -> list[Path]:
 
 
 def everything(folder: Path) -> list[str]:
-    """Return the names of all that a sweep's folder holds, down to its run folders."""
+    """Return the names in a sweep's folder, down to its run folders."""
     return sorted(path.name for depth in ("*", "*/*") for path in (folder / "outputs" / "t").glob(depth))
 
 
@@ -59,13 +56,13 @@ def client(folder: Path) -> Any:
 
 
 def runs(folder: Path) -> list[Any]:
-    """Return all runs that MLflow has there."""
+    """Return all MLflow runs there."""
     mlflow = client(folder)
     return list(mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()]))
 
 
 def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return every metric's history by stage and key, as MLflow has it."""
+    """Return every metric's history in MLflow, by stage and key."""
     mlflow, arrived = client(folder), runs(folder)
     return {
         run.data.tags["stage"]: {
@@ -78,7 +75,7 @@ def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
 
 
 def differences(straight: Path, broken: Path) -> list[str]:
-    """Return what the killed curriculum has different, missing, doubled or left over."""
+    """Return what is different, missing, doubled or left over in the killed curriculum."""
     found = []
     if everything(straight) != everything(broken):
         return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
@@ -107,13 +104,13 @@ def differences(straight: Path, broken: Path) -> list[str]:
 
 
 def torture(algo: str, kills: int, seed: int) -> list[str]:
-    """Run a curriculum straight, and one that is killed so many times; return the differences."""
+    """Compare a curriculum with ones that are killed ``kills`` times in all; return the differences."""
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         straight = Path(scratch) / "straight"
         begun = time.monotonic()
         if start(straight, algo).wait() != 0:
-            return [f"it fails by itself: {(straight / 'said.log').read_text()[-2000:]}"]
+            return [f"it fails by itself: {(straight / 'output.log').read_text()[-2000:]}"]
         whole = time.monotonic() - begun
         print(f"{algo}: {whole:.0f} s uninterrupted", flush=True)
         found: list[str] = []
@@ -126,7 +123,7 @@ def torture(algo: str, kills: int, seed: int) -> list[str]:
                 patience = draw.uniform(0.05, 0.6) * whole
                 try:
                     if process.wait(patience if killed < kills else None) != 0:
-                        return [*found, f"it fails: {(broken / 'said.log').read_text()[-2000:]}"]
+                        return [*found, f"it fails: {(broken / 'output.log').read_text()[-2000:]}"]
                     break
                 except subprocess.TimeoutExpired:
                     process.kill()
@@ -141,14 +138,14 @@ def torture(algo: str, kills: int, seed: int) -> list[str]:
 
 
 def together(count: int) -> list[str]:
-    """Start commands in the same moment, where there is no store yet; return what is wrong with what they leave."""
+    """Start commands at once, without a store; return what is wrong afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "dinorl", "species=trex", "stage=balance", "experiment=debug",
                    "curriculum.timesteps=256", "eval.every=256", "sim.threads=1"]  # fmt: skip
         pipe = subprocess.PIPE
         begun = [subprocess.Popen(command, cwd=scratch, stdout=pipe, stderr=subprocess.STDOUT) for _ in range(count)]
-        said = [process.communicate()[0].decode() for process in begun]
-        found = [said[i][-2000:] for i, process in enumerate(begun) if process.returncode]
+        output = [process.communicate()[0].decode() for process in begun]
+        found = [output[i][-2000:] for i, process in enumerate(begun) if process.returncode]
         folders = len(list(Path(scratch).glob("outputs/*/trex-ppo-s0/1-balance/bundle/best")))
         arrived = runs(Path(scratch))
         if folders != count:
@@ -168,7 +165,7 @@ def main() -> int:
     chosen = parser.parse_args()
     found = together(8)
     bad = len(found)
-    print(f"eight at once: {'each its own folder, each told MLflow all' if not found else ''}")
+    print(f"eight at once: {'each has its folder and its numbers in MLflow' if not found else ''}")
     print("\n".join(f"  {line}" for line in found), flush=True)
     for algo in ALGORITHMS:
         found = torture(algo, chosen.kills, chosen.seed)

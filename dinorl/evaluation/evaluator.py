@@ -8,7 +8,8 @@ import numpy as np
 
 from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv
-from dinorl.evaluation.metrics import Recorder
+from dinorl.evaluation.metrics import measure
+from dinorl.evaluation.recorder import Recorder
 from dinorl.sim.random import uniform
 
 # (n, obs) float32 → (n, actuators)
@@ -16,10 +17,10 @@ Policy = Callable[[np.ndarray], np.ndarray]
 
 
 class Evaluator:
-    """An environment of its own, with one animal per episode and seeds that training never uses.
+    """A batch with one animal per episode, on seeds that training never uses.
 
     Args:
-        cfg: the composed config; rewards and gates are judged with its weights, whatever training ramps.
+        cfg: the composed config; its reward weights apply, whatever training ramps.
         episodes: default ``cfg.eval.episodes``.
         seed: of the first episode, default ``cfg.eval.seed``; episode ``i`` has ``seed + i``.
     """
@@ -29,16 +30,20 @@ class Evaluator:
         self.seed = cfg.eval.seed if seed is None else seed
 
     def run(self, policy: Policy) -> dict[str, float]:
-        """Play one episode per animal and return the metrics, with each reward term's share under ``reward.<term>``."""
+        """Play one episode per animal.
+
+        Returns:
+            The metrics by name, and the mean episode sum of each reward term as ``reward.<term>``.
+        """
         batch = self.batch
-        body = batch.task.body
+        animal, task = batch.animal, batch.task
         batch.seed(self.seed)
         observation = batch.reset()
         recorder = Recorder(
-            batch.n, batch.animal.control_timestep, body.foot_pairs, batch.animal.mass, batch.cfg.env.natural_pitch
+            batch.n, animal.control_timestep, task.body.foot_pairs, animal.weight, batch.cfg.env.natural_pitch
         )
         going = np.ones(batch.n, dtype=bool)
-        sums = {name: np.zeros(batch.n) for name in batch.task.active()}
+        sums = {name: np.zeros(batch.n) for name in task.active()}
         while going.any():
             step = batch.step(policy(observation), autoreset=False, only=np.flatnonzero(going))
             observation = step.observation
@@ -48,10 +53,10 @@ class Evaluator:
                 first = going[ids]
                 sums[name][ids[first]] = total[first]
             going[ids] = False
-        return recorder.metrics() | {f"reward.{name}": float(total.mean()) for name, total in sums.items()}
+        return measure(recorder) | {f"reward.{name}": float(total.mean()) for name, total in sums.items()}
 
     def null_policies(self) -> dict[str, dict[str, float]]:
-        """Return the metrics of doing nothing and of acting at random, on the same seeds."""
+        """Return the metrics of the zero and the random policy, on the same seeds."""
         n, size = self.batch.n, self.batch.action_space.shape[0]
         step = 0
 

@@ -1,6 +1,6 @@
-"""What footfalls say of a gait: pure functions on contacts, (steps, n, feet) bool, one row a control step.
+"""Measures and names gaits: pure functions on contacts, (steps, n, feet) bool, one row per control step.
 
-Feet come as a species lists them: left and right of each girdle, the front girdle first. Phases are in cycles, 0..1.
+Feet are in the order of the species: left and right of each girdle, the front girdle first. Phases are in cycles, 0..1.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from dinorl.tasks.signals import DEBOUNCE_STEPS, turn_phase
 
 Pairs = Sequence[tuple[int, int]]
 
-# A phase this near to 0 or 1/2 counts as that one, cycles: the classes of Hildebrand's gait diagram are a quarter wide.
-PHASE_CLASS = 0.125
-# Below this stability (mean resultant length) the feet keep no common rhythm and the gait has no name.
-STABLE = 0.5
-# Fewer strides per second than this are steps taken to keep balance.
-STANDS = 0.2
+PHASE_CLASS = 0.125  # cycles, around 0 and 1/2: Hildebrand's classes are 1/4 wide
+STABLE = 0.5  # mean resultant length; below, the gait is irregular
+STANDS = 0.2  # Hz; below, steps only keep balance
 
 
 def debounced(contact: np.ndarray) -> np.ndarray:
-    """Fill the gaps in which a foot lost contact for less than ``DEBOUNCE_STEPS`` control steps within a stance."""
+    """Fill gaps of less than ``DEBOUNCE_STEPS`` control steps within a stance."""
     filled = contact.copy()
     for length in range(1, DEBOUNCE_STEPS):
         before, after = contact[: -length - 1], contact[length + 1 :]
@@ -33,20 +30,20 @@ def debounced(contact: np.ndarray) -> np.ndarray:
 
 
 def touchdowns(contact: np.ndarray) -> np.ndarray:
-    """Return where a foot lands: it bears load now and did not a step before. Standing from the start is none."""
+    """Return where a foot lands: contact now, none a step before. Standing at the start is no touchdown."""
     landed = np.zeros_like(contact)
     landed[1:] = contact[1:] & ~contact[:-1]
     return landed
 
 
 def alternation(landed: np.ndarray, pairs: Pairs) -> float:
-    """Return the share of touchdowns that come in turn with the pair's other foot.
+    """Return the share of touchdowns in turn with the pair's other foot.
 
-    The other must have landed in the stride that the touchdown ends, and not within an eighth of the stride of either
-    end: a hop puts one foot down a little before the other.
+    The other foot must have landed in between, at least an eighth of the stride from either end: in a hop one foot
+    lands a little before the other.
 
     Args:
-        landed: (steps, n, feet) touchdowns; those that end a stride count.
+        landed: (steps, n, feet) touchdowns; a foot's first one does not count.
         pairs: left and right foot of each girdle.
     """
     steps = np.arange(landed.shape[0])[:, None]
@@ -63,13 +60,13 @@ def alternation(landed: np.ndarray, pairs: Pairs) -> float:
 
 
 def _latest(landed: np.ndarray) -> np.ndarray:
-    """Return the step of the latest touchdown, this step included, -1 before any."""
+    """Return the step of the latest touchdown so far, -1 before any."""
     steps = np.arange(landed.shape[0]).reshape(-1, *(1,) * (landed.ndim - 1))
     return np.maximum.accumulate(np.where(landed, steps, -1), axis=0)
 
 
 def stride_phases(landed: np.ndarray, reference: int, foot: int) -> np.ndarray:
-    """Return at which phases of the reference foot's strides, from touchdown to touchdown, the other foot lands."""
+    """Return the phases of a foot's touchdowns in the strides of a reference foot."""
     steps = np.arange(landed.shape[0])[:, None]
     mark = landed[..., reference]
     end = landed.shape[0]
@@ -77,11 +74,12 @@ def stride_phases(landed: np.ndarray, reference: int, foot: int) -> np.ndarray:
     ends = np.minimum.accumulate(np.where(mark, steps, end)[::-1], axis=0)[::-1]
     ends = np.vstack([ends[1:], np.full((1, mark.shape[1]), end)])  # strictly later than this step
     chosen = landed[..., foot] & (begun >= 0) & (ends < end)
-    return ((steps - begun) / np.maximum(ends - begun, 1))[chosen]
+    phases: np.ndarray = ((steps - begun) / np.maximum(ends - begun, 1))[chosen]
+    return phases
 
 
 def circular_mean(phases: np.ndarray) -> tuple[float, float]:
-    """Return the mean phase in [0, 1) and its stability, the mean resultant length: 1 always the same, 0 any.
+    """Return the mean phase in [0, 1) and the mean resultant length in [0, 1], its stability.
 
     Fisher 1993, "Statistical Analysis of Circular Data", section 2.3. Without phases both are 0.
     """
@@ -92,11 +90,13 @@ def circular_mean(phases: np.ndarray) -> tuple[float, float]:
 
 
 def footfalls(landed: np.ndarray, pairs: Pairs) -> dict[str, float]:
-    """Return the phases that name a gait, and how stable the least stable of them is.
+    """Return the phases of a gait and the stability of the least stable one.
 
-    ``contralateral_phase`` is the right foot's in the left one's stride (of the hind girdle, where there are two),
-    ``fore_phase`` the same of the front girdle, ``ipsilateral_phase`` the front foot's in the stride of the hind foot
-    on the same side (Hildebrand 1965, "Symmetrical gaits of horses"). Bipeds have only the first.
+    Phases, after Hildebrand 1965, "Symmetrical gaits of horses":
+
+    * ``contralateral_phase``: right foot in the left foot's stride; of the hind girdle, if there are two.
+    * ``fore_phase``: the same of the front girdle; quadrupeds only.
+    * ``ipsilateral_phase``: front foot in the stride of the hind foot on its side; quadrupeds only.
     """
     left, right = pairs[-1]
     measured = {"contralateral_phase": stride_phases(landed, left, right)}
@@ -113,10 +113,10 @@ def footfalls(landed: np.ndarray, pairs: Pairs) -> dict[str, float]:
 
 
 def name(gait: Mapping[str, float]) -> str:
-    """Return the gait's name from its metrics: ``stride_hz, duty_factor, phase_stability`` and the phases.
+    """Return a gait's name from its metrics ``stride_hz``, ``duty_factor``, ``phase_stability`` and the phases.
 
-    Bipeds: walk, run, skip or hop; quadrupeds: walk, pace, trot, bound or gallop. ``stands`` if hardly a foot is
-    lifted, ``irregular`` if the feet keep no common rhythm.
+    Bipeds walk, run, skip or hop; quadrupeds walk, pace, trot, bound or gallop. ``stands``: feet are hardly lifted.
+    ``irregular``: they have no common rhythm.
     """
     if gait["stride_hz"] < STANDS:
         return "stands"

@@ -1,117 +1,129 @@
-"""What is measured of a policy: accumulated over the steps of the first episode of each animal, vectorised."""
+"""The metrics of an evaluation, one entry each: name, unit, meaning, direction, and how to compute it.
+
+``eval.csv``, MLflow, gates and reports use these names, in this order.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import betaincinv
 
 from dinorl.evaluation import gait
-from dinorl.tasks.signals import Signals
+from dinorl.evaluation.recorder import Recorder
+
+NAN = float("nan")
+MOVES = 1.0  # m; with less of a path the cost of transport says nothing
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: in eval.csv, MLflow and JSON.
+        title: for people, with the unit.
+        unit: SI; empty for numbers, counts and shares.
+        meaning: one line.
+        better: whether more or less of it is better; None if neither is.
+        form: format for people.
+        compute: its value; None if the animal has no such metric, NaN if nothing was measured.
+    """
+
+    name: str
+    title: str
+    unit: str
+    meaning: str
+    better: Literal["up", "down"] | None
+    form: str
+    compute: Callable[[Recorder], float | None]
 
 
 def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95) -> float:
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    # a quantile of the beta distribution; scipy.stats, which names it so, takes a second to import
+    # the beta quantile; scipy.stats.beta.ppf takes a second to import
     return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 
 
-class Recorder:
-    """Sums over each animal's first episode, and its footfalls.
+def _successes(r: Recorder) -> int:
+    return int(r.success.sum())
 
-    Args:
-        n: animals.
-        dt: control step, s.
-        pairs: left and right foot of each girdle, the front girdle first.
-        mass: kg.
-        natural_pitch: rad, the pitch that counts as level.
-    """
 
-    def __init__(self, n: int, dt: float, pairs: gait.Pairs, mass: float, natural_pitch: float = 0.0) -> None:
-        self.dt, self.mass, self.pairs, self.natural_pitch = dt, mass, pairs, natural_pitch
-        self.steps = np.zeros(n)
-        self.returns = np.zeros(n)
-        self.fell = np.zeros(n, dtype=bool)
-        self.success = np.zeros(n, dtype=bool)
-        self.event_step = np.full(n, np.nan)
-        self.forward = np.zeros(n)  # m/s, summed
-        self.speed = np.zeros(n)  # m/s, horizontal, any direction, summed
-        self.lateral = np.zeros(n)
-        self.approach = np.zeros(n)  # m/s, by which the distance to the target shrinks, summed
-        self.pitch = np.zeros(n)
-        self.roll = np.zeros(n)
-        self.energy = np.zeros(n)  # J
-        self.slip = np.zeros(n)  # m/s, summed over feet, each for its share of the step on the ground
-        self.load = np.zeros(n)  # those shares
-        self._contacts: list[np.ndarray] = []  # (n, feet) bool, a control step each
-        self._going: list[np.ndarray] = []  # (n,) bool
+def _time_to_event(r: Recorder) -> float:
+    return float(np.nanmean(r.event_step) * r.dt) if r.success.any() else NAN
 
-    def add(self, s: Signals, reward: np.ndarray, fell: np.ndarray, success: np.ndarray, going: np.ndarray) -> None:
-        """Count one control step in, for the animals that are still in their first episode.
 
-        Args:
-            s: (n, …) the step's signals.
-            reward: (n,).
-            fell, success: (n,) bool.
-            going: (n,) bool, which animals count.
-        """
-        g = going.astype(np.float64)
-        self.steps += g
-        self.returns += reward * g
-        self.fell |= fell & going
-        first = success & going & ~self.success
-        self.event_step[first] = (self.steps - np.maximum(s.event_steps - 1, 0))[first]  # it counts some time later
-        self.success |= first
-        self.forward += s.velocity_h[:, 0] * g
-        self.lateral += np.abs(s.velocity_h[:, 1]) * g
-        self.approach += s.approach_speed * g
-        self.speed += np.hypot(s.velocity_h[:, 0], s.velocity_h[:, 1]) * g
-        self.pitch += np.abs(s.pitch - self.natural_pitch) * g
-        self.roll += np.abs(s.roll) * g
-        self.energy += s.power * self.dt * g
-        self.slip += (s.foot_speed * s.stance).sum(axis=1) * g
-        self.load += s.stance.sum(axis=1) * g
-        self._contacts.append(s.contact & going[:, None])
-        self._going.append(going.copy())
+def _cost_of_transport(r: Recorder) -> float:
+    """Energy per weight and distance (Tucker 1975)."""
+    path = r.distance.sum()
+    return float(r.energy.sum() / (r.weight * path)) if path > MOVES else NAN
 
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics over all episodes; speeds m/s, times s, angles degrees."""
-        n = self.steps.size
-        steps = np.maximum(self.steps, 1.0)
-        total = self.steps.sum()
-        distance = self.speed * self.dt
-        travelled = distance.sum()
-        successes = int(self.success.sum())
-        contact = gait.debounced(np.stack(self._contacts))
-        going = np.stack(self._going)
-        contact &= going[:, :, None]
-        landed = gait.touchdowns(contact)
-        feet = contact.shape[2]
-        return {
-            "episodes": float(n),
-            "return_mean": float(self.returns.mean()),
-            "return_std": float(self.returns.std()),
-            "length_mean": float(self.steps.mean()),
-            "fall_rate": float(self.fell.mean()),
-            "full_episodes_lcb95": clopper_pearson_lower(n - int(self.fell.sum()), n),
-            "success_rate": successes / n,
-            "success_lcb95": clopper_pearson_lower(successes, n),
-            "forward_speed_mean_mps": float((self.forward / steps).mean()),
-            "lateral_speed_mean_mps": float((self.lateral / steps).mean()),
-            "approach_speed_mean_mps": float((self.approach / steps).mean()),
-            "distance_mean_m": float(distance.mean()),
-            "time_to_event_mean_s": float(np.nanmean(self.event_step) * self.dt) if successes else float("nan"),
-            "gait.alternation": gait.alternation(landed, self.pairs),
-            "gait.duty_factor": float(contact.sum() / (total * feet)),
-            "gait.flight_fraction": float((going & ~contact.any(axis=2)).sum() / total),
-            "gait.stride_hz": float((landed.sum(axis=0) / (steps * self.dt)[:, None]).mean()),
-            "gait.foot_slip_mps": float(self.slip.sum() / max(self.load.sum(), 1e-9)),
-            **{f"gait.{key}": value for key, value in gait.footfalls(landed, self.pairs).items()},
-            "trunk.pitch_deg": float(np.degrees(self.pitch.sum() / total)),
-            "trunk.roll_deg": float(np.degrees(self.roll.sum() / total)),
-            # energy per weight and distance (Tucker 1975); what stands still has none
-            "cost_of_transport": float(self.energy.sum() / (self.mass * 9.81 * travelled))
-            if travelled > 1.0
-            else float("nan"),
-        }
+
+METRICS = (
+    Metric("episodes", "episodes", "", "number of episodes", None, "d", lambda r: float(r.n)),
+    Metric("return_mean", "return", "", "mean return", "up", ".1f", lambda r: float(r.returns.mean())),
+    Metric("return_std", "standard deviation of the return", "", "its standard deviation over episodes", "down", ".1f",
+           lambda r: float(r.returns.std())),
+    Metric("length_mean", "length, control steps", "", "mean episode length in control steps", "up", ".0f",
+           lambda r: float(r.steps.mean())),
+    Metric("fall_rate", "falls", "", "share of episodes that end in a fall", "down", ".1%",
+           lambda r: float(r.fell.mean())),
+    Metric("full_episodes_lcb95", "without a fall, at least (95 %)", "",
+           "lower 95 % bound of the probability of no fall (Clopper-Pearson)", "up", ".1%",
+           lambda r: clopper_pearson_lower(r.n - int(r.fell.sum()), r.n)),
+    Metric("success_rate", "success", "", "share of episodes with the event: strike, bite or reach", "up", ".1%",
+           lambda r: _successes(r) / r.n),
+    Metric("success_lcb95", "success, at least (95 %)", "",
+           "lower 95 % bound of the success probability (Clopper-Pearson)", "up", ".1%",
+           lambda r: clopper_pearson_lower(_successes(r), r.n)),
+    Metric("forward_speed_mean_mps", "forward speed, m/s", "m/s", "mean speed along the heading", "up", ".2f",
+           lambda r: float((r.forward / r.lengths).mean())),
+    Metric("lateral_speed_mean_mps", "sideways speed, m/s", "m/s", "mean speed across the heading", "down", ".2f",
+           lambda r: float((r.lateral / r.lengths).mean())),
+    Metric("approach_speed_mean_mps", "speed towards the target, m/s", "m/s",
+           "mean speed at which the distance to the target shrinks", "up", ".2f",
+           lambda r: float((r.approach / r.lengths).mean())),
+    Metric("distance_mean_m", "distance, m", "m", "mean path length of an episode", "up", ".1f",
+           lambda r: float(r.distance.mean())),
+    Metric("time_to_event_mean_s", "time to the event, s", "s", "mean time to the event, of episodes with one",
+           "down", ".2f", _time_to_event),
+    Metric("gait.alternation", "alternation", "", "share of touchdowns in turn with the pair's other foot", "up",
+           ".1%", lambda r: gait.alternation(r.landed, r.pairs)),
+    Metric("gait.duty_factor", "duty factor", "", "share of time that a foot is on the ground", None, ".2f",
+           lambda r: float(r.contact.sum() / (r.total * r.contact.shape[2]))),
+    Metric("gait.flight_fraction", "in flight", "", "share of time with no foot on the ground", None, ".1%",
+           lambda r: float((r.going & ~r.contact.any(axis=2)).sum() / r.total)),
+    Metric("gait.stride_hz", "strides per second of a leg", "Hz", "touchdowns of a foot per second", None, ".2f",
+           lambda r: float((r.landed.sum(axis=0) / (r.lengths * r.dt)[:, None]).mean())),
+    Metric("gait.foot_slip_mps", "slip of loaded feet, m/s", "m/s", "mean speed of feet on the ground", "down", ".2f",
+           lambda r: float(r.slip.sum() / max(r.load.sum(), 1e-9))),
+    Metric("gait.contralateral_phase", "phase of the right foot", "cycles",
+           "when the right foot lands in the left foot's stride; of the hind feet, if there are four", None, ".2f",
+           lambda r: r.phases.get("contralateral_phase")),
+    Metric("gait.fore_phase", "phase of the right front foot", "cycles", "the same of the front feet", None, ".2f",
+           lambda r: r.phases.get("fore_phase")),
+    Metric("gait.ipsilateral_phase", "phase of the front foot", "cycles",
+           "when a front foot lands in the stride of the hind foot on its side", None, ".2f",
+           lambda r: r.phases.get("ipsilateral_phase")),
+    Metric("gait.phase_stability", "stability of the phases", "",
+           "mean resultant length of the least stable phase: 1 always the same, 0 any", "up", ".2f",
+           lambda r: r.phases.get("phase_stability")),
+    Metric("trunk.pitch_deg", "trunk pitch off its natural one, degrees", "deg",
+           "mean pitch off the natural one, without sign", "down", ".1f",
+           lambda r: float(np.degrees(r.pitch.sum() / r.total))),
+    Metric("trunk.roll_deg", "trunk roll, degrees", "deg", "mean roll, without sign", "down", ".1f",
+           lambda r: float(np.degrees(r.roll.sum() / r.total))),
+    Metric("cost_of_transport", "cost of transport", "", "energy per weight and distance; NaN if it hardly moves",
+           "down", ".2f", _cost_of_transport),
+)  # fmt: skip
+
+
+def measure(recorder: Recorder) -> dict[str, float]:
+    """Return the metrics of all recorded episodes, by name."""
+    values = {metric.name: metric.compute(recorder) for metric in METRICS}
+    return {name: value for name, value in values.items() if value is not None}

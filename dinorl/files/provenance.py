@@ -1,4 +1,4 @@
-"""Where a result comes from: commit and versions."""
+"""Commit, versions and start time of a result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("stable_baselines3", "torch", "mujoco", "gymnasium", "numpy", "hydr
 
 @lru_cache
 def git_sha() -> str | None:
-    """Return the commit of the checkout that dinorl is run from, or None outside of one."""
+    """Return the commit of dinorl's checkout, or None outside of one."""
     folder = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
@@ -29,16 +29,13 @@ def git_sha() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of everything that a result depends on."""
+    """Return the versions of the packages that results depend on."""
     found = {name: version(name) for name in _PACKAGES}
     return found | {"python": platform.python_version(), "dinorl": dinorl.__version__}
 
 
 def started() -> float:
-    """Return when the command began, on the monotonic clock, s: as a process, before its first import.
-
-    On Linux the kernel knows; elsewhere it is when Python was told of this module.
-    """
+    """Return the start of the command's process, monotonic clock, s; outside of Linux, of this module's import."""
     global _started
     if _started is None:
         try:
@@ -51,11 +48,11 @@ def started() -> float:
 
 
 def set_started(moment: float) -> None:
-    """Take over when the command began that this process works for; see :func:`started`."""
+    """Set the start of the command that this process works for; see :func:`started`."""
     global _started
     _started = moment
 
 
 def seconds_since_start() -> float:
-    """Return how long ago the command began, s."""
+    """Return the seconds since the command started."""
     return time.monotonic() - started()

@@ -1,7 +1,6 @@
-"""Reads files that may be a stranger's: arrays, JSON and YAML as data. Nothing in them is executed.
+"""Reads untrusted files: arrays, JSON and YAML as data. Nothing in them is executed.
 
-Whatever is wrong with one of them is a :class:`ConfigError` that names the file: a pickle, a link, a pipe, a file that
-would fill the memory, or one that is damaged.
+A pickle, a link, a pipe, a file that would fill the memory or a damaged one is a :class:`ConfigError` with its name.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ def read_arrays(path: Path, largest: int | None = LARGEST_ARRAYS) -> dict[str, n
 
     Args:
         path: the file.
-        largest: bytes that they may come to; None for a file that one has written oneself.
+        largest: limit of their size, bytes; None for own files.
 
     Raises:
-        ConfigError: it is no such file, holds objects (pickles), or is too large.
+        ConfigError: not an .npz file, too large, or it holds pickled objects.
     """
     _check_place(path)
     try:
@@ -68,15 +67,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Return the mapping in a YAML file; interpolations (they read the environment) and aliases are refused."""
+    """Return the mapping in a YAML file; refuse aliases, and interpolations: they read the environment."""
     return parse_config(_text(path), path)
 
 
 def parse_config(text: str, path: Path) -> DictConfig:
-    """Return the mapping in a YAML text that came from a file, see :func:`read_config`."""
+    """Return the mapping in a file's YAML text; see :func:`read_config`."""
     try:
         events = list(yaml.parse(text, Loader=yaml.SafeLoader))
-        # as values, not as text: "$\x7B…" is an interpolation too
+        # "$\x7B…" is an interpolation too
         if any(isinstance(event, yaml.ScalarEvent) and "${" in event.value for event in events):
             raise ValueError("found an interpolation, ${…}")
         if len(events) < 3 or not isinstance(events[2], yaml.MappingStartEvent):
@@ -103,9 +102,9 @@ def _text(path: Path) -> str:
 
 
 def _check_place(path: Path) -> None:
-    """Refuse what is not a plain file of its folder: a link could lead anywhere, a pipe never ends."""
+    """Refuse anything but a plain file: a link may lead anywhere, a pipe never ends."""
     if path.is_symlink():
-        raise ConfigError(f"{path}: expected a plain file, found a link; what it leads to is not read")
+        raise ConfigError(f"{path}: expected a plain file, found a link, which is not followed")
     if not path.is_file():
         found = "something else" if path.exists() else "nothing"
         raise ConfigError(f"{path}: expected a plain file, found {found}")

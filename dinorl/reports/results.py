@@ -48,13 +48,11 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
         uri: of the MLflow server; default the embedded store.
     """
     from dinorl.files.run_folder import read_status
-    from dinorl.tracking.store import FOLDER_TAG, client, embedded_uri
+    from dinorl.tracking.runs import finished_runs
+    from dinorl.tracking.store import FOLDER_TAG
 
-    mlflow = client(uri or embedded_uri())
-    wanted = "tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
-    experiments = [e.experiment_id for e in mlflow.search_experiments()]
     newest: dict[tuple[str, str, str, str], Any] = {}
-    for run in mlflow.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"]):
+    for run in finished_runs(sweep, uri):
         tags = run.data.tags
         newest.setdefault((tags["species"], tags["stage"], tags["algo"], tags["seed"]), run)
     found = []

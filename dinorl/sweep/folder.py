@@ -1,4 +1,4 @@
-"""A sweep's folder: which job each run folder in it belongs to, what is done, and that one command writes there."""
+"""A sweep's folder: the job of each run folder, which jobs are done, and the lock that one command holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dinorl.config import ConfigError
 from dinorl.config.identity import trained_on
-from dinorl.files.run_folder import RunFolder, SweepFiles, TrackedFolder, locked, read_status, write_json
+from dinorl.files.run_folder import (
+    BundleFolder,
+    RunFolder,
+    SweepFiles,
+    TrackedFolder,
+    locked,
+    read_status,
+    write_json,
+)
 from dinorl.sweep.plan import Job, Plan
 
 
@@ -21,7 +29,7 @@ class SweepFolder:
 
     Args:
         path: where it is, or will be.
-        resume: whether what an earlier command left in it may be gone on with.
+        resume: reuse and resume the runs of an earlier command.
     """
 
     def __init__(self, path: Path, resume: bool) -> None:
@@ -32,9 +40,12 @@ class SweepFolder:
         return self.path / job.folder
 
     def check(self, plan: Plan) -> None:
-        """Refuse a folder that is not this sweep's own; find what the plan's jobs have left in it.
+        """Refuse a folder with runs of another plan.
 
-        A job that two lineages share lies in the folder of the one that was planned first, then.
+        Jobs that an earlier command has run keep their lineage's folder.
+
+        Raises:
+            ConfigError: the folder cannot be used for this plan.
         """
         if not self.path.exists():
             return
@@ -44,7 +55,7 @@ class SweepFolder:
                 "Type another sweep.name, or resume=true to run what is missing"
             )
         known = self._known()
-        # whose lineage is there still: a run needs its parent's
+        # only while its lineage is there: a run needs its parent's
         places = {k: f for f, k in known.items() if TrackedFolder((self.path / f).parent).spool.exists()}
         for job in plan.jobs:
             if job.key in places:
@@ -56,12 +67,12 @@ class SweepFolder:
                 )
 
     def _difference(self, job: Job) -> str:
-        """Return in what a job's folder is not its own."""
+        """Return how a job differs from the run in its folder."""
         from dinorl.bundle.locate import resolve
         from dinorl.files.untrusted import read_config
 
         with contextlib.suppress(ConfigError, OmegaConfBaseException):
-            old = read_config(resolve(self.run_dir(job)) / "config.yaml")
+            old = read_config(BundleFolder(resolve(self.run_dir(job))).config)
             changed = [
                 f"{key} was {before}, is {now}"
                 for key, now in trained_on(job.config).items()
@@ -73,7 +84,11 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def held(self, plan: Plan) -> Iterator[None]:
-        """Make the sweep's folder if it is not there, and hold it: no other command may write there meanwhile."""
+        """Make the folder if it is missing, and hold its lock.
+
+        Raises:
+            ConfigError: another command holds it, or it cannot be made.
+        """
         with contextlib.ExitStack() as held:
             made = False
             try:
@@ -89,11 +104,11 @@ class SweepFolder:
             except OSError as error:
                 raise ConfigError(f"{self.path}: cannot be made: {error.strerror}. Type another sweep.name") from error
             if not made:
-                self.check(plan)  # another command may have been at it until now
+                self.check(plan)  # another command may have written since
             yield
 
     def link_shared(self, job: Job) -> None:
-        """Show a shared job in the folders of the other lineages that it serves."""
+        """Link a shared job's folder into its other lineages."""
         for name in job.lineages:
             link = self.path / name / f"{job.index}-{job.stage}"
             if name != job.lineage and not link.exists():
@@ -101,11 +116,11 @@ class SweepFolder:
                 link.symlink_to(Path("..") / job.folder, target_is_directory=True)
 
     def remember(self, jobs: Sequence[Job]) -> None:
-        """Keep which job each run folder belongs to, for the same command given again."""
+        """Write down the job of each run folder, for the next command."""
         write_json(SweepFiles(self.path).plan, self._known() | {job.folder: job.key for job in jobs})
 
     def _known(self) -> dict[str, str]:
-        """Return the key of the job that each run folder belongs to."""
+        """Return the job's key of each run folder."""
         path = SweepFiles(self.path).plan
         if not path.exists():
             return {}
@@ -118,7 +133,7 @@ class SweepFolder:
         return known
 
     def done(self, plan: Plan) -> set[str]:
-        """Return the keys of the jobs that need no training any more."""
+        """Return the keys of the jobs that are done."""
         known = self._known()
         return {
             job.key

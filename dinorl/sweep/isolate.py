@@ -1,17 +1,21 @@
-"""Runs a job in a process of its own, so that what ends that process ends nothing else.
+"""Runs a job in its own process: a crash there ends nothing else.
 
-What the command itself needs MLflow for runs in such a process too, where MLflow is imported already.
+The command also calls MLflow this way, in a process that has imported it already.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -23,26 +27,23 @@ from omegaconf import DictConfig, OmegaConf
 from dinorl.files import provenance
 from dinorl.tracking.store import SETTINGS
 
-# A server that has imported what takes seconds, and has done nothing else, forks the jobs: they start at once, and
-# inherit no lock, no thread and no open database of the command.
+# The server imports, and does nothing else. Its forks start at once, without locks, threads or open databases.
 _CONTEXT = multiprocessing.get_context("forkserver")
-# The last two are what MLflow and torch import only when they are first used.
 _PRELOADED = [
     "dinorl.training.stage",
     "dinorl.tracking.tracker",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "torch._dynamo",
+    "mlflow.store.tracking.sqlalchemy_store",  # MLflow imports it on first use
+    "torch._dynamo",  # so does torch
 ]
 T = TypeVar("T")
-# How long a job may take to end that has said its last word, s.
-_LAST = 2.0
+_EXIT_TIMEOUT = 2.0  # s, from the result to the end of the process
 
 
 def prepare() -> None:
-    """Begin to import, in the background, what the jobs need."""
+    """Start the server in the background, and let it import what jobs need."""
     from multiprocessing import forkserver
 
-    # the server is to find what this process would, and not what lies in the folder where it happens to start
+    # the same modules as here, whatever lies in the working directory
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     mlflow = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
     with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}):
@@ -50,72 +51,144 @@ def prepare() -> None:
         forkserver.ensure_running()
 
 
-class Apart:
-    """A task function for any launcher: where one would run a job in the command's process, the job gets its own.
+class JobLost(RuntimeError):
+    """A process ended without a result."""
+
+
+class JobError(RuntimeError):
+    """Stands for an error that cannot be pickled.
 
     Args:
-        task: what is run, importable by its name.
+        name: of the error's type.
+        message: of the error.
+        trace: its traceback, as text.
+    """
+
+    def __init__(self, name: str, message: str, trace: str) -> None:
+        super().__init__(name, message, trace)
+        self.name, self.message, self.trace = name, message, trace
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+class RemoteTraceback(Exception):
+    """The cause of an error from another process: its traceback there, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and message."""
+    return str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+
+
+class Isolated:
+    """A task function for Hydra's launchers: a job of the command's own process gets its own.
+
+    Args:
+        task: importable by its name.
     """
 
     def __init__(self, task: TaskFunction) -> None:
         self.task, self._command = task, os.getpid()
 
     def __call__(self, cfg: DictConfig) -> Any:
-        """Run the job, wait for it, return what it returns.
+        """Run the job and return its result; in a launcher's worker it runs right there.
 
         Raises:
-            JobLost: its process ended without a word.
-            BaseException: what the job raises.
+            JobLost: the process ended without a result.
+            JobError: the job's error, if it cannot be pickled.
+            BaseException: the job's error.
         """
-        if os.getpid() != self._command:  # in a launcher's worker
-            return self.task(cfg)
-        hydra: DictConfig | None = HydraConfig.instance().cfg  # type: ignore[assignment]  # what Hydra sets
+        if os.getpid() != self._command:
+            return self._in_worker(cfg)
+        hydra: DictConfig | None = HydraConfig.instance().cfg  # type: ignore[assignment]  # Hydra sets a DictConfig
         return call(self.task, cfg, hydra=hydra, logs=OmegaConf.select(hydra, "hydra.job_logging") if hydra else None)
+
+    def _in_worker(self, cfg: DictConfig) -> Any:
+        try:
+            return self.task(cfg)
+        except Exception as error:  # the launcher pickles it
+            failure = _Failure.of(error)
+            if failure.error() is None:
+                raise failure.job_error() from error
+            raise
 
 
 def call(
     function: Callable[..., T], *arguments: Any, hydra: DictConfig | None = None, logs: DictConfig | None = None
 ) -> T:
-    """Call a function in a process of its own, wait for it, return what it returns.
+    """Call a function in its own process and return its result.
 
     Args:
         function: importable by its name.
-        arguments: its; they are pickled.
-        hydra: what the function finds as Hydra's config.
-        logs: how it logs.
+        arguments: picklable.
+        hydra: Hydra's config there.
+        logs: the logging config there.
 
     Raises:
-        JobLost: its process ended without a word.
-        BaseException: what the function raises.
+        JobLost: the process ended without a result.
+        JobError: the function's error, if it cannot be pickled.
+        BaseException: the function's error; its cause is the traceback.
     """
-    hears, says = _CONTEXT.Pipe(duplex=False)
+    receive, send = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(
         target=_work,
-        args=(says, function, arguments, hydra, logs, dict(os.environ), os.getcwd(), provenance.started()),
+        args=(send, function, arguments, hydra, logs, dict(os.environ), os.getcwd(), provenance.started()),
     )
     process.start()
-    says.close()
+    send.close()
     try:
-        good, came = hears.recv()
+        result: T | _Failure = receive.recv()
     except EOFError:
         process.join()
         raise JobLost(_end(process.exitcode)) from None
     finally:
-        process.join(_LAST)
-        process.kill()  # what was interrupted has been given its time by then
+        process.join(_EXIT_TIMEOUT)
+        process.kill()
         process.join()
-        hears.close()
-    if not good:
-        raise came
-    return came
+        receive.close()
+    if isinstance(result, _Failure):
+        raise result.error() or result.job_error() from RemoteTraceback(result.trace)
+    return result
 
 
-class JobLost(RuntimeError):
-    """A job's process ended without a word."""
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way to another process."""
+
+    name: str
+    message: str
+    trace: str
+    pickled: bytes | None  # None: it cannot be
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Failure:
+        pickled, message = None, "its message cannot be read"
+        with contextlib.suppress(Exception):
+            pickled = pickle.dumps(error)
+        with contextlib.suppress(Exception):
+            message = str(error)
+        return cls(type(error).__qualname__, message, "".join(traceback.format_exception(error)), pickled)
+
+    def error(self) -> BaseException | None:
+        """Return the error itself, or None if it cannot be unpickled."""
+        if self.pickled is None:
+            return None
+        try:
+            error = pickle.loads(self.pickled)
+        except Exception:
+            return None
+        return error if isinstance(error, BaseException) else None
+
+    def job_error(self) -> JobError:
+        return JobError(self.name, self.message, self.trace)
 
 
 def _end(code: int | None) -> str:
-    """Say how a process ended."""
+    """Return how a process ended, in words."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"its process was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
@@ -123,7 +196,7 @@ def _end(code: int | None) -> str:
 
 
 def _work(
-    says: Connection,
+    send: Connection,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     hydra: DictConfig | None,
@@ -132,7 +205,7 @@ def _work(
     folder: str,
     started: float,
 ) -> None:
-    """Call a function in this process; a job as Hydra's basic launcher would in its own."""
+    """Call a function in this process; a job as Hydra's basic launcher would."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
@@ -143,15 +216,15 @@ def _work(
             HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra does
         if logs is not None:
             configure_log(logs, hydra.hydra.verbose if hydra is not None else False)
-        says.send((True, function(*arguments)))
+        send.send(function(*arguments))
     except BaseException as error:
-        says.send((False, error))
+        send.send(_Failure.of(error))
     finally:
         logging.shutdown()
 
 
 def _end_with_command() -> None:
-    """A command that was killed leaves no job behind: the same command goes on with it."""
+    """End with the command, even if it is killed: the next one resumes the job."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

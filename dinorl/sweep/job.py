@@ -1,4 +1,4 @@
-"""One job of a plan: a composed config, run in the folder that Hydra made for it. Whatever happens is written down."""
+"""One job of a plan: trains a composed config in its run folder, and writes down how that ended."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from dinorl.config import build
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 
 log = logging.getLogger(__name__)
-# How long a job waits for another process to leave its folder, s.
-PATIENCE = 10.0
+PATIENCE = 10.0  # s, for another process to leave the run folder
 
 _DISK_FULL = (
-    "the disk of {} is full; the bundles on it are whole. Make room and give the same command again: it goes on "
-    "from the last of them (eval.keep is how many there are)"
+    "the disk of {} is full; the bundles on it are whole. Make room and type the same command again: the run is "
+    "resumed from the last of them (eval.keep is how many there are)"
 )
 
 
 def busy(folder: Path) -> str:
-    """Return what is to be said of a run folder that another process holds."""
+    """Return the message for a run folder that another process holds."""
     pid = (read_status(folder) or {}).get("pid", "?")
-    return f"process {pid} trains in {folder} still; end it, or wait for it"
+    return f"process {pid} still trains in {folder}; end it, or wait for it"
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(folder, PATIENCE))  # a worker may outlive the command that started it
+            held.enter_context(locked(folder, PATIENCE))  # a worker may outlive its command
         except BlockingIOError as error:
             raise RuntimeError(busy(folder)) from error
         return _run(cfg, folder)
@@ -74,12 +73,12 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         tracker.start()
         with Interruption() as interruption:
             result = run_stage(config, folder, [tracker], interruption)
-            # In this order: until the status says DONE the stage can be gone on with, whatever ends the process.
+            # in this order: the stage can be resumed until its status is DONE
             tracker.end("DONE", result.gate)
             outcome = write_status(folder, **outcome | {"status": "DONE", **asdict(result)}, **own)
             with contextlib.suppress(OSError):
                 resume.finish(folder)
-        if interruption.signum:  # it came when the stage was at its end: that is kept, and what follows is not begun
+        if interruption.signum:  # too late for this stage; the next one does not begin
             raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
@@ -95,7 +94,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         try:
             if tracker is not None:
                 tracker.close(outcome["status"], outcome["gate"])
-        finally:  # closing waits for MLflow; a second Ctrl-C ends that, and what became of the stage is written still
+        finally:  # a second Ctrl-C ends the wait for MLflow, not the writing
             if tracker is not None:
                 outcome["mlflow_run"] = tracker.run_id
             write_status(folder, **outcome | own, wall_s=round(time.time() - begun, 2))
@@ -104,7 +103,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def _log_to(path: Path) -> logging.Handler:
-    """Send what is logged to the run's own file; the terminal belongs to the progress bar."""
+    """Log to the run's own file; the terminal has the progress bar."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

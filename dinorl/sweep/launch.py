@@ -1,4 +1,4 @@
-"""Launches jobs through Hydra's launcher: what each is told, what became of it, and how all of them are interrupted."""
+"""Launches jobs through Hydra's launcher: their overrides, retries, results and interruption."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, TypeVar
@@ -33,8 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FINAL = ("DONE", "FAILED", "PRUNED")
-# How long jobs in other processes may take to keep what they have when the command is interrupted, s.
-ASKED_PATIENCE = 7.0
+INTERRUPT_TIMEOUT = 7.0  # s, for jobs in other processes to write a checkpoint
 
 
 class Launching:
@@ -42,11 +42,11 @@ class Launching:
 
     Args:
         context: Hydra's.
-        task: what a launcher runs, :func:`dinorl.sweep.job.run`.
-        config: the first composition, which says what launcher.
-        folder: the sweep's.
-        retries: how often a job is tried again whose process ended without a word.
-        isolate: whether a job gets a process of its own where the launcher would run it in the command's.
+        task: the launchers' task function, :func:`dinorl.sweep.job.run`.
+        config: the first composition, with the launcher's config.
+        folder: of the sweep.
+        retries: of a job whose process was lost.
+        isolate: run each job of the command's own process in a new one.
     """
 
     def __init__(
@@ -59,23 +59,24 @@ class Launching:
         isolate: bool,
     ) -> None:
         self.context, self.config, self.folder, self.retries = context, config, folder, retries
-        self.task = isolation.Apart(task) if isolate else task
+        self.task = isolation.Isolated(task) if isolate else task
         self._launched = 0
 
     @property
     def _forks(self) -> bool:
-        """Whether jobs are forked from a server that has imported what they need."""
-        return isinstance(self.task, isolation.Apart) and self.config.hydra.launcher._target_.endswith(".BasicLauncher")
+        """Whether jobs are forked from the preloaded server."""
+        basic: bool = self.config.hydra.launcher._target_.endswith(".BasicLauncher")
+        return basic and isinstance(self.task, isolation.Isolated)
 
     def prepare(self) -> None:
-        """Begin in the background what the first job would wait for."""
+        """Start loading in the background what the first job needs."""
         if self._forks:
             isolation.prepare()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call what needs MLflow: beside the jobs, if that saves this process the seconds of importing it.
+        """Call a function that needs MLflow; where the preloaded server runs, there.
 
-        If the other process is lost it is done here: twice done must be as good as once.
+        If that process is lost, the function is called again here: it must be idempotent.
         """
         if not self._forks:
             return function(*arguments)
@@ -86,87 +87,102 @@ class Launching:
             return function(*arguments)
 
     def launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
-        """Launch jobs together; those that come back without a final state, again, each on its own."""
-        left = []
-        for job in jobs:
-            folder = self.folder.run_dir(job)
-            if folder.is_symlink():  # another lineage's, that this one shared
-                folder.unlink()
-            try:  # before its plan is remembered: what another plan was done with is not taken for this one's
-                with locked(folder, PATIENCE):
-                    RunFolder(folder).status.unlink()
-            except BlockingIOError:  # a worker that outlived the command that started it
-                states[job.key] = {"status": "FAILED", "gate": "none", "error": busy(folder)}
-                continue
-            except OSError:
-                pass
-            left.append(job)
+        """Launch jobs together; retry each that is lost on its own.
+
+        Args:
+            jobs: of one level.
+            states: receives each job's final state, by its key.
+        """
+        left = [job for job in jobs if self._clear(job, states)]
         self.folder.remember(left)
+        errors: dict[str, BaseException] = {}
         for attempt in range(self.retries + 1):
             batches = [left] if attempt == 0 else [[job] for job in left]
             left = []
             for batch in filter(None, batches):
-                causes = self._batch(batch)
+                errors |= self._batch(batch)
                 for job in batch:
                     state = read_status(self.folder.run_dir(job)) or {}
                     if state.get("status") not in FINAL:
                         left.append(job)
-                        error = causes.get(job.key) or "it ended without a word"
+                        error = isolation.describe(errors[job.key]) if job.key in errors else "no result came back"
                         state = {"status": "FAILED", "gate": "none", "error": error, "lost": True}
                     states[job.key] = state
         for job in left:
-            with contextlib.suppress(OSError):  # what is in the way of the folder may be what went wrong
+            with contextlib.suppress(OSError):  # the folder itself may be the cause
                 write_status(self.folder.run_dir(job), **states[job.key])
+                if job.key in errors:
+                    with RunFolder(self.folder.run_dir(job)).log.open("a") as file:
+                        file.writelines(traceback.format_exception(errors[job.key]))
 
-    def _batch(self, batch: Sequence[Job]) -> dict[str, str]:
-        """Launch jobs through Hydra's launcher; return what went wrong outside of a job's own care, by its key."""
+    def _clear(self, job: Job, states: dict[str, dict[str, Any]]) -> bool:
+        """Delete the old status of a job's folder; a folder in use fails the job.
+
+        It goes before the plan is remembered, so that another plan's status is never taken for this one's.
+        """
+        folder = self.folder.run_dir(job)
+        if folder.is_symlink():  # to another lineage's run, shared earlier
+            folder.unlink()
+        try:
+            with locked(folder, PATIENCE):
+                RunFolder(folder).status.unlink()
+        except BlockingIOError:  # a worker outlived its command
+            states[job.key] = {"status": "FAILED", "gate": "none", "error": busy(folder)}
+            return False
+        except OSError:
+            pass
+        return True
+
+    def _batch(self, batch: Sequence[Job]) -> dict[str, BaseException]:
+        """Launch jobs through Hydra's launcher; return errors that a job did not handle, by its key."""
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
         )
         first, self._launched = self._launched, self._launched + len(batch)
         try:
-            with self._asking(batch):
+            with self._interrupting(batch):
                 returned = launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
         except Exception as error:
             log.warning("launch failed: %s", error)
             say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-            return {job.key: f"{type(error).__name__}: {error}" for job in batch}
+            return {job.key: error for job in batch}
         finally:
-            if "ray" in sys.modules:  # a worker that outlived its failed launch must not write beside its successor
+            if "ray" in sys.modules:  # no worker may write beside its successor
                 sys.modules["ray"].shutdown()
         return {
-            job.key: f"{type(came._return_value).__name__}: {came._return_value}"
-            for job, came in zip(batch, returned, strict=False)
-            if came.status == JobStatus.FAILED
+            job.key: result._return_value
+            for job, result in zip(batch, returned, strict=False)
+            if result.status == JobStatus.FAILED
         }
 
-    @contextlib.contextmanager
-    def _asking(self, batch: Sequence[Job]) -> Iterator[None]:
-        """Pass an interruption on to jobs in other processes, and wait for them: launchers would kill them.
+    def _running(self, batch: Sequence[Job]) -> list[int]:
+        """Return the processes of running jobs on this machine, but for this one."""
+        states = [read_status(self.folder.run_dir(job)) or {} for job in batch]
+        here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
+        return [pid for pid in here if pid != os.getpid() and _lives(pid)]
 
-        A job in this process listens by itself while it trains.
+    @contextlib.contextmanager
+    def _interrupting(self, batch: Sequence[Job]) -> Iterator[None]:
+        """On SIGINT or SIGTERM, interrupt the jobs and wait for their checkpoints; launchers would kill them.
+
+        A job in this process handles signals itself.
         """
 
-        def running() -> list[int]:
-            states = [read_status(self.folder.run_dir(job)) or {} for job in batch]
-            here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
-            return [pid for pid in here if pid != os.getpid() and _lives(pid)]
-
-        def hear(signum: int, frame: FrameType | None) -> None:
+        def interrupt(signum: int, frame: FrameType | None) -> None:
             for number in before:  # a second one ends at once
                 signal.signal(number, signal.default_int_handler)
-            for pid in running():
+            for pid in self._running(batch):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, PASSED_ON)
-            end = time.monotonic() + ASKED_PATIENCE
-            while running() and time.monotonic() < end:
+            end = time.monotonic() + INTERRUPT_TIMEOUT
+            while self._running(batch) and time.monotonic() < end:
                 time.sleep(0.05)
             raise KeyboardInterrupt
 
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -190,14 +206,14 @@ class Launching:
         return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
 
     def _threads(self) -> int:
-        """Return how many threads a job may use where jobs run side by side and ``sim.threads`` is 0; else 0."""
+        """Return the threads of a job beside others; 0 if jobs run one after the other."""
         launcher = self.config.hydra.launcher
         if OmegaConf.select(launcher, "ray") is not None:
             return max(1, int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1))
         side_by_side = OmegaConf.select(launcher, "n_jobs")
         if side_by_side is None or side_by_side == 1:
             return 0
-        from joblib import cpu_count  # 70 ms that no other command needs
+        from joblib import cpu_count  # 70 ms to import
 
         return max(1, cpu_count() // side_by_side) if side_by_side > 0 else 1
 
@@ -211,7 +227,7 @@ def _lives(pid: int) -> bool:
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:
-    """Return a config in which Ray, if it launches, is quiet and gives each job one CPU, unless told otherwise."""
+    """Return a config with a quiet Ray and one CPU a job, unless it says otherwise."""
     if OmegaConf.select(config, "hydra.launcher.ray") is None:
         return config
     quiet = {"init": {"include_dashboard": False, "log_to_driver": False}, "remote": {"num_cpus": 1}}

@@ -1,4 +1,4 @@
-"""What a sweep tells a person: the plan before, the results after."""
+"""Prints a sweep's plan and its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from dinorl.tracking.terminal import console, say
 
 
 def print_plan(plan: Plan, folder: Path | None = None, done: Set[str] = frozenset()) -> None:
-    """Print every lineage's stages, which are shared, and which are done already (keys of jobs)."""
+    """Print every lineage's stages.
+
+    Args:
+        plan: to print.
+        folder: of the sweep, named below the table.
+        done: keys of the jobs that are done.
+    """
     trained, named = len(plan.jobs) - len(done), sum(len(lineage.jobs) for lineage in plan.lineages)
     shared = f", {named - len(plan.jobs)} of them shared" if named > len(plan.jobs) else ""
     shared += f", {len(done)} done before" if done else ""
@@ -32,7 +38,13 @@ def print_plan(plan: Plan, folder: Path | None = None, done: Set[str] = frozense
 
 
 def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Print what each stage came to, where it lies, and how to look at it."""
+    """Print each stage's result, the errors, and how to watch the last policy.
+
+    Args:
+        plan: of the sweep.
+        states: final state of each job, by its key.
+        folder: of the sweep.
+    """
     table = Table(title="results", title_justify="left")
     for column in ("lineage", "stage", "status", "gate", "steps", "time", "return", "m/s", "falls", "success"):
         table.add_column(
@@ -57,7 +69,7 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
             say(f"NOT PASSED: {job.folder}: the budget ended before the gate was passed ({states[job.key]['gate']})")
     done = [job for job in plan.jobs if states[job.key]["status"] == "DONE"]
     if done:
-        say(f"watch:    python -m dinorl.play {folder / done[-1].folder}")
+        say(f"watch:    dinorl play {folder / done[-1].folder}")
         say("compare:  make ui")
 
 

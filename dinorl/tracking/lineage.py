@@ -1,7 +1,6 @@
-"""The MLflow run of a lineage: the parent of its stages' runs.
+"""The MLflow run of a lineage, the parent of its stages' runs.
 
-It has a spool of its own in the lineage's folder, so that a store that is away when the lineage begins or ends loses
-nothing, and whoever sends a stage's numbers first can begin its parent.
+It has a spool in the lineage's folder: an unreachable store loses nothing, and a stage can create its parent run.
 """
 
 from __future__ import annotations
@@ -19,42 +18,41 @@ from dinorl.tracking.store import FOLDER_TAG, uri_of
 
 log = logging.getLogger(__name__)
 
-# How long anybody waits for the store here, s. What has not arrived by then waits in the spool.
-TIMEOUT, HURRIED_TIMEOUT = 5.0, 2.0
+TIMEOUT, HURRIED_TIMEOUT = 5.0, 2.0  # s, for the store; the rest stays in the spool
 
 
 def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str, str]]) -> None:
-    """Begin the runs of lineages, or go on with them.
+    """Begin or resume the runs of lineages.
 
     Args:
         settings: of tracking.
-        lineages: the tags of each one's run, by its folder.
+        lineages: tags of each run, by the lineage's folder.
     """
     spools = []
     for folder, tags in lineages.items():
-        with contextlib.suppress(OSError):  # what is in the way of the folder is told of when its job starts
+        with contextlib.suppress(OSError):  # its job will report the error
             folder.mkdir(parents=True, exist_ok=True)
             spool = Spool(folder)
             header = {
                 "uri": uri_of(settings), "experiment": settings.experiment, "tags": {**tags, FOLDER_TAG: str(folder)},
                 "params": {}, "name": folder.name, "time": _now(), "parent": None, "job": None,
             }  # fmt: skip
-            goes_on = spool.take_up(header) is not None
-            spool.append([{"again": header["time"], "tags": header["tags"]} if goes_on else header])
+            resumed = spool.resume(header) is not None
+            spool.append([{"again": header["time"], "tags": header["tags"]} if resumed else header])
             spools.append(spool)
     _send(spools, TIMEOUT)
 
 
 def close_runs(ends: Mapping[Path, tuple[str, Mapping[str, str]]], patience: float = TIMEOUT) -> list[Path]:
-    """End the runs of folders, and send all that waits there.
+    """End the runs of folders, and send their spools.
 
     Args:
-        ends: by folder, the MLflow status, ``FINISHED``, ``FAILED`` or ``KILLED``, and tags. Of a folder without a run
-            nothing is said; an empty status ends nothing.
+        ends: by folder, the MLflow status (``FINISHED``, ``FAILED``, ``KILLED``; empty: do not end it) and tags.
+            Folders without a run are skipped.
         patience: how long to wait, s.
 
     Returns:
-        The folders in which something waits still.
+        The folders with unsent entries.
     """
     spools = {}
     for folder, (status, tags) in ends.items():
@@ -70,13 +68,13 @@ def close_runs(ends: Mapping[Path, tuple[str, Mapping[str, str]]], patience: flo
 
 
 def _send(spools: Sequence[Spool], patience: float) -> None:
-    """Send what waits, one after the other, and wait so long in all: a server that hangs does so for each."""
+    """Send spools one after the other; ``patience`` is for all of them together."""
 
     def send() -> None:
         for spool in spools:
             try:
                 spool.send()
-            except Exception as error:  # whatever it is, it is tried again with whatever is sent next
+            except Exception as error:  # the next send tries again
                 log.warning("tracking: %s: %s", type(error).__name__, error)
 
     thread = threading.Thread(target=send, name="lineages", daemon=True)

@@ -1,7 +1,7 @@
-"""What a run has to tell MLflow, as lines in its folder: written first, sent after, so that nothing is lost.
+"""The spool of a run: everything for MLflow is written to its folder first, and sent after.
 
-``tracking.jsonl`` has a header (the run) and an entry a line; ``tracking.sent`` says how many bytes of it have arrived.
-Sending again what may have arrived does no harm: of metrics equal in key, step, time and value MLflow keeps one.
+``tracking.jsonl`` has a header (the run) and then one entry a line. ``tracking.sent`` counts the bytes that have
+arrived. Sending is idempotent: MLflow keeps one of several metrics equal in key, step, time and value.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PARENT_TAG = "mlflow.parentRunId"
 
 
 class Spool:
-    """The spool of one run folder.
+    """The spool of one folder.
 
     Args:
-        folder: the run folder.
+        folder: of a run or a lineage.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,14 +33,18 @@ class Spool:
         self.path, self._sent_path = files.spool, files.sent
         try:
             state = json.loads(self._sent_path.read_text())
-        except (OSError, ValueError):  # not there, or lost with the power: what is sent twice is kept once
+        except (OSError, ValueError):  # missing or damaged: all is sent again
             state = {}
         self.sent: int = state.get("bytes", 0)
         self.run_id: str | None = state.get("run_id")
         self._client: Any = None
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Write entries behind the others: all of them, or none and whatever the disk has to say is raised."""
+        """Append entries: all of them, or none.
+
+        Raises:
+            OSError: the disk is full or may not be written.
+        """
         before = self._whole()
         try:
             with self.path.open("a") as file:
@@ -51,7 +55,7 @@ class Spool:
             raise
 
     def _whole(self) -> int:
-        """Cut off a line that its process could not finish, and return the file's size."""
+        """Cut off an unfinished last line; return the file's size."""
         if not self.path.exists():
             return 0
         with self.path.open("rb+") as file:
@@ -64,16 +68,16 @@ class Spool:
                     file.truncate(size)
         return size
 
-    def take_up(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
-        """Go on with what an interrupted run of the same job wrote here; what another one wrote is deleted.
+    def resume(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
+        """Resume the spool of an interrupted run of the same job; delete another job's.
 
-        If MLflow is another one now, all of it goes there, into a run of its own.
+        If the MLflow server or experiment has changed, all entries go to a new run there.
 
         Args:
             header: of the run that is about to begin.
 
         Returns:
-            Key and step of every metric written so far, or None if there is nothing to go on with.
+            Key and step of every metric in it, or None if there is nothing to resume.
         """
         entries, whole = [], 0
         if self._whole():
@@ -81,7 +85,7 @@ class Spool:
                 for line in file:
                     try:
                         entries.append(json.loads(line))
-                    except ValueError:  # spoilt by the end of the machine; what follows is told again
+                    except ValueError:  # damaged by a power cut; the rest is logged again
                         break
                     whole += len(line)
         if not entries or entries[0].get("job") != header["job"]:
@@ -98,16 +102,16 @@ class Spool:
         return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}
 
     def _forget(self) -> None:
-        """Know nothing any more of what has been sent."""
+        """Forget what has been sent."""
         self._sent_path.unlink(missing_ok=True)
         self.sent, self.run_id, self._client = 0, None, None
 
     def waiting(self) -> bool:
-        """Whether something has not been sent."""
+        """Return whether there are unsent entries."""
         return self.path.exists() and self.path.stat().st_size > self.sent
 
     def send(self) -> None:
-        """Send everything that waits; raises whatever MLflow raises, and then goes on from there the next time."""
+        """Send all entries that have not arrived. Any error of MLflow is raised; the next call resumes there."""
         with locked(self.path, math.inf), self.path.open("rb") as file:  # a stage and dinorl send may meet
             header = json.loads(file.readline())
             start = file.tell()
@@ -124,7 +128,7 @@ class Spool:
             metrics: list[Any] = []
             for line in file:
                 if not line.endswith(b"\n"):
-                    break  # still being written
+                    break  # being written
                 entry = json.loads(line)
                 if "metrics" in entry and len(metrics) + len(entry["metrics"]) <= MAX_METRICS:
                     metrics += _metrics(entry)
@@ -137,7 +141,7 @@ class Spool:
             self._acknowledge(end)
 
     def _begun(self, header: dict[str, Any]) -> str | None:
-        """Return the run, if it was begun and the answer to that was lost."""
+        """Return the run if it exists: the server's answer may have been lost."""
         experiment = experiment_id(self._client, header["experiment"])
         for run in self._client.search_runs([experiment], f"attributes.start_time = {header['time']}"):
             if run.data.tags.get(FOLDER_TAG) == header["tags"][FOLDER_TAG]:
@@ -153,7 +157,7 @@ class Spool:
         return str(run.info.run_id)
 
     def _parent(self, folder: Path) -> str | None:
-        """Return the lineage's run, which is begun if it could not be so far."""
+        """Return the lineage's run; create it if it is missing."""
         lineage = Spool(folder)
         if lineage.run_id is None:
             lineage.send()

@@ -1,4 +1,4 @@
-"""The MLflow store, made by the parent before any job starts."""
+"""The MLflow store; the command makes it before any job starts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
-# Tag of a run that says where its folder is.
-FOLDER_TAG = "run_folder"
+FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
-# What MLflow reads from the environment when it is imported, if nobody says otherwise.
+# MLflow's defaults from us; it reads the environment when it is imported.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    # a server that is away must not hold anything up for long: what is not sent waits in the spool
+    # do not wait for a dead server: the spool keeps everything
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -39,7 +38,7 @@ def embedded_uri() -> str:
 
 
 def uri_of(settings: TrackingConfig) -> str:
-    """Return the uri that a config means."""
+    """Return the uri of a config."""
     return settings.uri or embedded_uri()
 
 
@@ -53,7 +52,7 @@ def client(uri: str) -> MlflowClient:
 
 
 def create_store(settings: TrackingConfig) -> str:
-    """Make the embedded store if it is not there yet, and the experiment; return its id.
+    """Make the embedded store and the experiment, if they are missing; return the experiment's id.
 
     Raises:
         ConfigError: the store cannot be reached.
@@ -68,7 +67,7 @@ def create_store(settings: TrackingConfig) -> str:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Return what a store that is away or damaged raises."""
+    """Return the errors of a store that is unreachable or damaged."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -76,7 +75,7 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return what an error says, in short: those of a server that is away wrap each other."""
+    """Return the first line of the innermost cause; HTTP clients wrap it many times."""
     innermost = error
     while innermost.__cause__ is not None or innermost.__context__ is not None:
         innermost = innermost.__cause__ or innermost.__context__  # type: ignore[assignment]
@@ -84,10 +83,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _create_store(settings: TrackingConfig) -> str:
-    """Make what is missing of the store; return the experiment's id.
+    """Make what is missing; return the experiment's id.
 
-    Commands that start together on a store without a schema would each try to make it, and all but one fail: one
-    after the other they may look.
+    Under a lock: of several commands that make the schema at once, all but one would fail.
     """
     uri = uri_of(settings)
     scheme, _, path = uri.partition(":///")
@@ -100,7 +98,7 @@ def _create_store(settings: TrackingConfig) -> str:
     with locked(lock, math.inf):
         if not database.exists():
             make_tables(database)
-        # readers and writers of a write-ahead log do not wait for each other; the mode stays with the file
+        # readers and writers do not wait for each other; the mode stays with the file
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
@@ -108,36 +106,25 @@ def _create_store(settings: TrackingConfig) -> str:
 
 
 def make_tables(database: Path) -> None:
-    """Make a store without runs, as a whole or not at all: with half of its tables MLflow could not begin any more."""
+    """Make an empty store, whole or not at all: MLflow cannot start on half of its tables."""
     building = database.with_name(f".{database.name}-building")
-    for left in database.parent.glob(f"{building.name}*"):  # by a command that was killed
+    for left in database.parent.glob(f"{building.name}*"):  # of a killed command
         left.unlink()
-    with env_override({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):  # nobody holds the file when it is moved
+    with env_override({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):  # no open connection when it is moved
         client(f"sqlite:///{building}").search_experiments()
     os.replace(building, database)
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:
-    """Return the id of an experiment, which is made if it is not there."""
+    """Return the id of an experiment; make it if it is missing."""
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         from mlflow.exceptions import MlflowException
 
         try:
             return str(mlflow.create_experiment(name, artifact_location=artifacts))
-        except MlflowException:  # another command made it in between
+        except MlflowException:  # another command made it
             found = mlflow.get_experiment_by_name(name)
             if found is None:
                 raise
     return str(found.experiment_id)
-
-
-def run_folder(run_id: str, uri: str | None = None) -> Path | None:
-    """Return the run folder of a stage's MLflow run, or None if there is no such run."""
-    if uri is None and not (OUTPUTS / DATABASE).exists():
-        return None
-    try:
-        tags = client(uri or embedded_uri()).get_run(run_id).data.tags
-    except store_errors():
-        return None
-    return Path(tags[FOLDER_TAG]) if FOLDER_TAG in tags else None

@@ -1,18 +1,18 @@
-"""Lines and tables for the person at the terminal."""
+"""Prints lines and tables."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-_PLAIN_WIDTH = 200  # without a terminal there is no width to keep to
+_PLAIN_WIDTH = 200  # characters, in a file
 
 
 def console() -> Console:
-    """Return a console that wraps in a terminal and not in a file."""
+    """Return a console that wraps lines in a terminal only."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def say(text: str) -> None:
-    """Print a line for the person."""
+    """Print a line."""
     console().print(text, markup=False)

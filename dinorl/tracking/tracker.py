@@ -64,7 +64,7 @@ class Tracker(Listener):
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
             "parent": cfg.tracking.parent, "job": identity(cfg),
         }  # fmt: skip
-        logged = self._spool.take_up(self._header)
+        logged = self._spool.resume(self._header)
         self._resumed = logged is not None
         self._logged = logged or set()  # before an interruption: once is enough
 

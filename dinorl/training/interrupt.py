@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a stage trains: the first asks it to keep what it has and stop, the second stops at once."""
+"""Ctrl-C and SIGTERM while a stage trains: the first stops it after its next checkpoint, the second at once."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-# The signal by which a command passes its own interruption on to its jobs: they may have heard that one themselves.
+# A command passes its interruption on with this one; jobs may have received the first themselves.
 PASSED_ON = signal.SIGUSR1
-# A stage that is asked to stop does so at its next update; it is not waited for longer than this, s.
-PATIENCE = 5.0
+PATIENCE = 5.0  # s, for the checkpoint
 
 
 class Interrupted(KeyboardInterrupt):
-    """The stage was asked to stop, and has kept what it had."""
+    """The stage was stopped; its checkpoint is written."""
 
 
 class Interruption:
-    """Listens while it is entered; in threads other than the main one nothing can be heard.
+    """Listens for signals while it is entered, in the main thread only.
 
     Attributes:
-        signum: the signal that came, 0 for none.
+        signum: the signal received, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -32,8 +31,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
-            self._before[PASSED_ON] = signal.signal(PASSED_ON, self._hear_passed_on)
+            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before[PASSED_ON] = signal.signal(PASSED_ON, self._receive_passed_on)
         return self
 
     def __exit__(
@@ -42,18 +41,21 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _hear(self, signum: int, frame: FrameType | None) -> None:
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:
             raise KeyboardInterrupt
         self.signum, self._since = signum, time.monotonic()
 
-    def _hear_passed_on(self, signum: int, frame: FrameType | None) -> None:
-        """The command that started this job was interrupted; the signal may have reached the job by itself too."""
+    def _receive_passed_on(self, signum: int, frame: FrameType | None) -> None:
+        """The command was interrupted; this job may have received that signal too."""
         if not self.signum:
-            self._hear(signal.SIGTERM, frame)
+            self._receive(signal.SIGTERM, frame)
 
     def check(self, kept: bool) -> None:
-        """Stop the stage if that was asked for, and what it has is kept or keeping it would take too long.
+        """Stop the stage if it was interrupted.
+
+        Args:
+            kept: a checkpoint has just been written; without one, wait for it ``PATIENCE`` seconds.
 
         Raises:
             Interrupted: the stage is to stop now.

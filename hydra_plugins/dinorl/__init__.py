@@ -1,1 +1,1 @@
-"""Hydra finds plugins in the ``hydra_plugins`` namespace alone."""
+"""Hydra looks for plugins only in the ``hydra_plugins`` namespace."""

@@ -1,4 +1,7 @@
-"""Hydra's door to :class:`dinorl.sweep.run.Sweep`. Hydra imports this at every start, so nothing heavy is imported here."""
+"""The curriculum sweeper as a Hydra plugin.
+
+Hydra imports this module at every start, so it imports nothing heavy.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +25,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="curriculum", node=Curr
 
 
 class CurriculumSweeper(Sweeper):
-    """Turns overrides into curricula and launches them, stage by stage, through whatever launcher is configured."""
+    """Turns overrides into curricula and launches them, stage by stage, through Hydra's launcher."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         self.params = params or {}
@@ -31,11 +34,11 @@ class CurriculumSweeper(Sweeper):
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives; the launcher is made when there is something to launch."""
+        """Keep Hydra's objects for :meth:`sweep`."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Plan, check and run everything that the overrides ask for."""
+        """Plan, check and run the overrides."""
         from dinorl.sweep.run import Sweep
 
         assert self.hydra_context is not None and self.task_function is not None and self.config is not None

@@ -1,0 +1,100 @@
+"""The MLflow side of a sweep: the store, and a parent run for each lineage."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dinorl.config import ConfigError
+from dinorl.files.run_folder import read_status, write_status
+from dinorl.sweep.folder import SweepFolder
+from dinorl.sweep.plan import Plan
+from dinorl.tracking.terminal import say
+
+# How the run of a folder ends: MLflow's status, and tags.
+End = tuple[str, Mapping[str, str]]
+
+
+class LineageRuns:
+    """Begins and ends the MLflow runs of a sweep.
+
+    Args:
+        folder: of the sweep.
+        call: calls a function that needs MLflow.
+    """
+
+    def __init__(self, folder: SweepFolder, call: Callable[..., Any]) -> None:
+        self.folder, self._call = folder, call
+
+    def create_store(self, plan: Plan) -> None:
+        """Make the store; two jobs that make it at once would break each other.
+
+        Raises:
+            ConfigError: it cannot be reached, and ``tracking.required`` is true.
+        """
+        from dinorl.tracking import store
+
+        settings = plan.jobs[0].config.tracking
+        try:
+            self._call(store.create_store, settings)
+        except ConfigError as error:
+            if settings.required:
+                raise
+            say(str(error).partition(")")[0] + "); numbers are kept in the run folders")
+
+    def open(self, plan: Plan) -> None:
+        """Begin or resume a parent run for each lineage."""
+        from dinorl.tracking.lineage import open_lineages
+
+        tags = {}
+        for lineage in plan.lineages:
+            config = lineage.jobs[0].config
+            tags[self._path(lineage.name)] = {
+                "species": config.species.name, "algo": config.algo.name, "seed": str(config.seed),
+                "lineage": lineage.name, "sweep": self.folder.path.name,
+            }  # fmt: skip
+        self._call(open_lineages, plan.jobs[0].config.tracking, tags)
+
+    def close(self, plan: Plan, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """End the parent runs, and the runs of lost jobs; send what is left.
+
+        Args:
+            plan: of the sweep.
+            states: final state of each job, by its key.
+        """
+        from dinorl.tracking.lineage import close_runs
+
+        ends: dict[Path, End] = {}
+        for job in plan.jobs:
+            if states[job.key].get("lost"):
+                ends[self.folder.run_dir(job)] = ("FAILED", {"status": "FAILED"})
+            elif states[job.key].get("reused"):  # its own process may have ended before all was sent
+                ends[self.folder.run_dir(job)] = ("", {})
+        for lineage in plan.lineages:
+            shared = {
+                f"shared.{job.index}-{job.stage}": str(states[job.key].get("mlflow_run"))
+                for job in lineage.jobs
+                if job.lineage != lineage.name
+            }
+            done = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
+            ends[self._path(lineage.name)] = ("FINISHED" if done else "FAILED", shared)
+        if self._call(close_runs, ends):
+            say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
+
+    def close_interrupted(self, plan: Plan) -> None:
+        """End the runs of an interrupted command; its jobs' processes have ended."""
+        from dinorl.tracking.lineage import HURRIED_TIMEOUT, close_runs
+
+        ends: dict[Path, End] = {self._path(lineage.name): ("KILLED", {}) for lineage in plan.lineages}
+        for job in plan.jobs:
+            folder = self.folder.run_dir(job)
+            state = read_status(folder)
+            if state is not None and state["status"] == "RUNNING":
+                write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
+                ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
+        self._call(close_runs, ends, HURRIED_TIMEOUT)
+
+    def _path(self, lineage: str) -> Path:
+        return self.folder.path / lineage
