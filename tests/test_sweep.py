@@ -10,6 +10,7 @@ import pytest
 from commands import dinorl, dinorl_here
 
 from dinorl.tracking import store
+from dinorl.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.usefixtures("has_store")
 TINY = ["experiment=debug", "curriculum.timesteps=256", "eval.every=256"]
@@ -122,6 +123,20 @@ def test_budget_prunes_later_stages(tmp_path: Path) -> None:
     found = statuses(tmp_path / "outputs" / "p")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [s["status"] for s in found.values()] == ["DONE", "PRUNED", "PRUNED"]
+
+
+def test_listener_prunes_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracker, "evaluated", lambda self, step, metrics: self._header["tags"]["seed"] == "1")
+    done = dinorl_here(
+        tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "seed=0,1", "sweep.name=l", "sweep.isolate=false",
+        "curriculum.timesteps=512", "eval.every=64",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {name: state["status"] for name, state in statuses(tmp_path / "outputs" / "l").items()}
+    assert found == {
+        "trex-ppo-s0/1-balance": "DONE", "trex-ppo-s0/2-locomotion": "DONE",
+        "trex-ppo-s1/1-balance": "PRUNED", "trex-ppo-s1/2-locomotion": "PRUNED",
+    }  # fmt: skip
 
 
 def test_foreign_run_refused_and_kept(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Train one stage; the task function of every launcher.
 
     Returns:
-        The content of ``status.json``: ``status`` is DONE, FAILED (with ``error``) or INTERRUPTED.
+        The content of ``status.json``: ``status`` is DONE, PRUNED, FAILED or INTERRUPTED, with ``error``.
 
     Raises:
         RuntimeError: another process trains in the folder.
@@ -67,22 +67,25 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         from dinorl.tracking.tracker import Tracker
         from dinorl.training import resume
         from dinorl.training.interrupt import Interruption
-        from dinorl.training.stage import run_stage
+        from dinorl.training.stage import STOPPED, run_stage
 
         tracker = Tracker(config, folder)
         tracker.start()
         with Interruption() as interruption:
             result = run_stage(config, folder, [tracker], interruption)
-            # in this order: the stage can be resumed until its status is DONE
-            tracker.end("DONE", result.gate)
-            outcome = write_status(folder, **outcome | {"status": "DONE", **asdict(result)}, **own)
+            final = {"status": "DONE"}
+            if result.gate == STOPPED:
+                final = {"status": "PRUNED", "error": "a listener stopped it"}
+            # in this order: the stage can be resumed until its status is final
+            tracker.end(final["status"], result.gate)
+            outcome = write_status(folder, **outcome | final | asdict(result), **own)
             with contextlib.suppress(OSError):
                 resume.finish(folder)
         if interruption.signum:  # too late for this stage; the next one does not begin
             raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
-        if outcome["status"] != "DONE":
+        if outcome["status"] not in ("DONE", "PRUNED"):
             outcome |= {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
     except Exception as error:

@@ -26,6 +26,7 @@ from dinorl.training.interrupt import Interruption
 
 # Seconds between two reports. In time, not in rollouts: algorithms differ in those.
 REPORT_EVERY = 1.0
+STOPPED = "stopped_by_listener"  # a verdict
 
 
 class Follower:
@@ -138,7 +139,7 @@ class Follower:
             few = self.cfg.eval.episodes < MIN_EPISODES
             return "not proven" if few or self.null_passes() else "passed"
         if self.stopped:
-            return "stopped_by_listener"
+            return STOPPED
         return "advanced_on_budget" if self.cfg.curriculum.on_budget == "advance" else "stopped_on_budget"
 
     def null_passes(self) -> list[str]:
