@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dinorl.config import CONFIG_NAME, Config, ConfigError, build
-from dinorl.config.errors import unknown_key, wrong_value
+from dinorl.config import CONFIG_NAME, Config, ConfigError, SweepConfig, build
 from dinorl.config.explain import SCOPES, check_options, explain
 from dinorl.config.overrides import read_settings
 from dinorl.files.run_folder import read_status, write_status
@@ -33,39 +31,6 @@ from dinorl.sweep.plan import Job, Plan, check_fits, make_plan
 from dinorl.tracking.terminal import say
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """``sweep.*``: what is said of the command, not of a stage."""
-
-    name: str | None = None  # of the sweep's folder below outputs/; null: the time and a short id
-    retries: int = 1  # how often a job is tried again whose process ended without a word
-    isolate: bool = True  # each job in a process of its own; false: in the command's, for a debugger
-
-    @classmethod
-    def of(cls, node: DictConfig) -> SweepConfig:
-        """Check what was composed.
-
-        Raises:
-            ConfigError: a key is unknown, or a value cannot be.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in map(str, node):
-            if key not in known:
-                raise unknown_key(f"sweep.{key}", [f"sweep.{name}" for name in known])
-        name, retries = node.get("name"), node.get("retries", cls.retries)
-        isolate = node.get("isolate", cls.isolate)
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise wrong_value("sweep.retries", retries, "a whole number 0 or more", 1)
-        if not isinstance(isolate, bool):
-            raise wrong_value("sweep.isolate", isolate, "true or false", "false")
-        if name is not None and not isinstance(name, str | int | float):
-            raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
-        name = None if name is None else str(name)
-        if name is not None and (not re.fullmatch(r"[^/\\\s.-][^/\\\x00-\x1f]*", name) or len(name.encode()) > 200):
-            raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
-        return cls(name, retries, isolate)
 
 
 @lru_cache
