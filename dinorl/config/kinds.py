@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-# of every node: an unknown key is an error
-NODE = ConfigDict(extra="forbid")
+# of every node: unknown keys are errors; checkers are built at first use
+NODE = ConfigDict(extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)
