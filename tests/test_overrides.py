@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dinorl.config import compose
-from dinorl.config.explain import GROUPS, SCOPES
+from dinorl.config.explain import SCOPES
 from dinorl.config.strict import known_keys
+from dinorl.config.tree import defaults
 from dinorl.files.run_folder import locked
 
 KEYS = sorted(known_keys())
@@ -46,7 +47,7 @@ OVERRIDES = st.builds(
     lambda sign, scope, key, value: f"{sign}{scope}{key}{value}",
     st.sampled_from(["", "", "", "+", "++", "~"]),
     st.sampled_from(["", "", *(f"{scope}." for scope in SCOPES), "4.", "flying.", "1.2."]),
-    st.one_of(st.sampled_from(KEYS), mistyped(), WORDS, st.sampled_from([*GROUPS, "sweep.name", "sweep.retries"])),
+    st.one_of(st.sampled_from(KEYS), mistyped(), WORDS, st.sampled_from([*defaults(), "sweep.name", "sweep.retries"])),
     st.one_of(VALUES.map(lambda value: f"={value}"), st.just("")),
 )
 
@@ -107,11 +108,11 @@ REFUSED = {
     "sweep.isolate=maybe": "sweep.isolate=maybe: expected true or false",
     "sweep.retries=null": "sweep.retries=null: expected a whole number 0 or more",
     "+sweep.retrys=3": "sweep.retrys: there is no such key; the nearest is sweep.retries",
-    "sweep.name=a,b": "sweep.name=a,b: is one thing for the whole command. Type sweep.name=a",
+    "sweep.name=a,b": "sweep.name=a,b: has one value for the whole command. Type sweep.name=a",
     "sweep.name=a/b": "sweep.name=a/b: expected the name of a folder below outputs/",
     "sweep.name=" + "x" * 300: "expected the name of a folder below outputs/",
-    "2.plan_only=true": "2.plan_only: is one thing for the whole command. Type plan_only=True",
-    "tracking.experiment=a,b": "tracking.experiment: is one thing for the whole command. Type tracking.experiment=a",
+    "2.plan_only=true": "2.plan_only: has one value for the whole command. Type plan_only=True",
+    "tracking.experiment=a,b": "tracking.experiment: has one value for the whole command. Type tracking.experiment=a",
     "tracking.lineage=mine": "tracking.lineage: is given to each job by the sweeper. Remove it",
     "ppo.n_steps=1000000007": "ppo.n_steps=1000000007: expected a whole number in [1, 65536]",
     "ppo.n_steps=65521 sim.n_envs=65519": "expected a divisor of ppo.n_steps × sim.n_envs",  # primes, and no wait
@@ -119,8 +120,8 @@ REFUSED = {
     "algo=sac sac.ent_coef=auto sac.ent_coef_end=0.1": "sac.ent_coef_end: means nothing here, SAC tunes",
     "algo=sac sac.ent_coef=auto sac.ent_coef_end=0": "sac.ent_coef_end: means nothing here, SAC tunes",
     "algo=sac sac.ent_coef_end=null": "",
-    "algo=sac curriculum.warmup_clip_range=0.1": "curriculum.warmup_clip_range: means nothing here, only PPO clips",
-    "curriculum.warmup_actor_scale=0": "curriculum.warmup_actor_scale: means nothing here, PPO's warm-up is its clip",
+    "algo=sac curriculum.warmup_clip_range=0.1": "curriculum.warmup_clip_range: means nothing here, only ppo uses it",
+    "curriculum.warmup_actor_scale=0": "curriculum.warmup_actor_scale: means nothing here, only sac uses it",
     "stage=locomotion env.push_speed=0.3": "env.push_speed: means nothing here, nobody is pushed. Type env.push_interv",
     "stage=locomotion env.push_speed=0.3 env.push_interval=2": "",
     "stage=locomotion env.push_speed=0": "",

@@ -1,23 +1,20 @@
 """The composed config: its schema, its strict rebuild, and composing without the command line."""
 
+from dinorl.config.algorithms import ALGORITHMS, Algorithm, PPOConfig, PPOPolicyConfig, SACConfig, SACPolicyConfig
 from dinorl.config.compose import compose
+from dinorl.config.env import EnvConfig
 from dinorl.config.errors import ConfigError
 from dinorl.config.schema import (
-    EVENT_ROLES,
     STAGES,
     AlgoConfig,
     Config,
     CurriculumConfig,
-    EnvConfig,
     EvalConfig,
     EventConfig,
-    PPOConfig,
-    PPOPolicyConfig,
-    SACConfig,
-    SACPolicyConfig,
     SimConfig,
     SpeciesConfig,
     StageConfig,
+    SweepConfig,
     TrackingConfig,
     env_config_type,
     stage_label,
@@ -27,8 +24,8 @@ from dinorl.config.together import MIN_EPISODES
 from dinorl.config.tree import CONFIG_NAME, base_values, conf_dir
 
 __all__ = [
-    "CONFIG_NAME", "EVENT_ROLES", "MIN_EPISODES", "STAGES", "AlgoConfig", "Config", "ConfigError",
+    "ALGORITHMS", "CONFIG_NAME", "MIN_EPISODES", "STAGES", "AlgoConfig", "Algorithm", "Config", "ConfigError",
     "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig",
-    "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "TrackingConfig", "base_values", "build",
-    "compose", "conf_dir", "env_config_type", "flatten", "stage_label", "to_container",
+    "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "SweepConfig", "TrackingConfig", "base_values",
+    "build", "compose", "conf_dir", "env_config_type", "flatten", "stage_label", "to_container",
 ]  # fmt: skip

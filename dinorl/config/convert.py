@@ -19,8 +19,10 @@ from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, ConfigError, SpeciesConfig, conf_dir
 from dinorl.config.errors import nearest, unknown_option
-from dinorl.config.explain import species_config
+from dinorl.config.schema import stage_label
+from dinorl.config.species import species_config
 from dinorl.config.strict import FOREIGN, known_keys
+from dinorl.config.tree import options
 
 # Tables of a stage file that become nodes of the same name.
 TABLES = ("env", "ppo", "sac", "curriculum")
@@ -51,7 +53,7 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
     known = set(known_keys(species))
     result = Converted(path, species.name, stage, {})
     called = tables.pop("stage", {})
-    own_name = species.event.name if stage == "behavior" else stage
+    own_name = stage_label(stage, species.event.name)
     for key, value in called.items():
         if key == "name" and value in (own_name, stage):
             continue  # said by where the recipe file lies
@@ -102,8 +104,7 @@ def convert(folder: Path) -> list[Converted]:
             raise ConfigError(f"{path}: expected a name such as stage1_balance.toml, with the number of the stage")
         species = species_config(path.parent.name)
         if species is None:
-            options = sorted(p.stem for p in (conf_dir() / "species").glob("*.yaml"))
-            raise ConfigError(f"{path.parent}: {unknown_option('species', path.parent.name, options)}")
+            raise ConfigError(f"{path.parent}: {unknown_option('species', path.parent.name, options('species'))}")
         converted.append(convert_file(path, species, STAGES[int(match[1]) - 1]))
     return converted
 

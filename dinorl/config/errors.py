@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# a key that a hint says to type
+_TYPED_KEY = re.compile(r"(?<![\w.])[a-z_]\w*(\.\w+)+(?==)")
 
 
 class ConfigError(ValueError):
-    """Something in what the user gave is wrong; the message says what, and what to type instead."""
+    """Something that the user gave is wrong.
+
+    Args:
+        problem: what is wrong, where "expected …, found …" does not say it; the whole message if there is no key.
+        key: the key or config group.
+        found: the value, as the user would type it.
+        expected: what the value can be.
+        hint: what to type, a sentence.
+    """
+
+    def __init__(
+        self, problem: str = "", *, key: str = "", found: str = "", expected: str = "", hint: str = ""
+    ) -> None:
+        self.problem, self.key, self.found, self.expected, self.hint = problem, key, found, expected, hint
+        # pickling rebuilds from the message, then restores the fields
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        where = f"{self.key}={self.found}" if self.found else self.key
+        expected = f"expected {self.expected}" if self.expected else ""
+        if self.problem:
+            text = "; ".join(filter(None, (self.problem, expected)))
+        else:
+            text = f"{expected}, found {self.found}"
+        return (f"{where}: {text}" if where else text) + (f". {self.hint}" if self.hint else "")
+
+    def in_stage(self, prefix: str) -> ConfigError:
+        """Return the same error of a stage-scoped key: ``2.`` goes before the key and before those to type."""
+        return type(self)(
+            self.problem,
+            key=prefix + self.key,
+            found=self.found,
+            expected=self.expected,
+            hint=_TYPED_KEY.sub(lambda match: prefix + match[0], self.hint),
+        )
+
+
+class UnknownKey(ConfigError):
+    """A key does not exist."""
 
 
 def nearest(word: str, among: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known names most like a word, the best first, none if nothing is like it."""
+    """Return the known names most like a word, best first; empty if none is."""
     known = sorted(set(among))
     last = word.rsplit(".", 1)[-1]
-    # the same key under another node is nearer than a like-looking one
+    # the same key in another node comes first
     same = [key for key in known if key.rsplit(".", 1)[-1] == last and key != word]
     return (
         same + [k for k in difflib.get_close_matches(word, known, n=count + len(same), cutoff=0.6) if k not in same]
@@ -22,26 +64,31 @@ def nearest(word: str, among: Iterable[str], count: int = 1) -> list[str]:
 
 
 def wrong_value(key: str, found: object, expected: str, example: object = None) -> ConfigError:
-    """Return the error of a key whose value cannot be."""
-    hint = "" if example is None else f"; type e.g. {key}={example}"
-    return ConfigError(f"{key}={_shown(found)}: expected {expected}, found {_shown(found)}{hint}")
+    """Return the error of a key with an impossible value."""
+    hint = "" if example is None else f"Type e.g. {key}={example}"
+    return ConfigError(key=key, found=shown(found), expected=expected, hint=hint)
 
 
-def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
+def unknown_key(key: str, known: Iterable[str]) -> UnknownKey:
     """Return the error of a key that does not exist."""
     close = nearest(key, known)
-    hint = f"; the nearest is {close[0]}. Type {close[0]}=…" if close else ""
-    return ConfigError(f"{key}: there is no such key{hint}. All keys: python -m dinorl --cfg job")
+    problem = "there is no such key" + (f"; the nearest is {close[0]}" if close else "")
+    instead = f"Type {close[0]}=…. " if close else ""
+    return UnknownKey(problem, key=key, hint=f"{instead}All keys: python -m dinorl --cfg job")
 
 
 def unknown_option(group: str, found: str, options: Iterable[str]) -> ConfigError:
-    """Return the error of a config group that has no such option."""
+    """Return the error of a config group without such an option."""
     options = list(options)
     close = nearest(found, options) or options[:1]
     return ConfigError(
-        f"{group}={found}: there is no such {group}; expected one of {', '.join(options)}. Type {group}={close[0]}"
-    )
+        f"there is no such {group}", key=group, found=found or "''", expected=f"one of {', '.join(options)}",
+        hint=f"Type {group}={close[0]}" if close else "",
+    )  # fmt: skip
 
 
-def _shown(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def shown(value: object) -> str:
+    """Return a value as it is typed."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "''"

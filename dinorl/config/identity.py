@@ -1,4 +1,4 @@
-"""What a stage is trained on, and the hash by which an attempt at it is known again."""
+"""The hash that identifies a training job: its config, its ancestors and its animal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_TRAINED_ON = (
 
 
 def trained_on(config: Config) -> dict[str, object]:
-    """Return the part of a config that decides what a stage learns, ``{"ppo.gamma": …}``."""
+    """Return the keys that decide what a stage learns, ``{"ppo.gamma": …}``."""
     return {
         key: value
         for key, value in flatten(config).items()
@@ -24,16 +24,16 @@ def trained_on(config: Config) -> dict[str, object]:
 
 
 def identity(config: Config) -> str:
-    """Return a hash of what a stage is trained on, its ancestors included, by which an attempt at it is known again.
+    """Return the hash of a stage's job, its ancestors included.
 
-    The sweeper gives it to each job. A config that was composed by itself knows no ancestor but ``warm_start``.
+    The sweeper gives it to each job; a config composed by itself knows no ancestor but ``warm_start``.
     """
     return config.tracking.job or job_key(config, None)
 
 
 def job_key(config: Config, parent: str | None) -> str:
-    """Return a hash of what a stage is trained on: its config, the key of the job before it, the animal's MJCF."""
+    """Return a hash of a stage's config, the key of the job before it, and the animal's MJCF."""
     start = parent if parent is not None else config.warm_start
-    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # that is refused later
+    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # refused later
     text = json.dumps([trained_on(config), start, body], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Overrides as typed: which stage each is for, and what is swept. Hydra's parser reads them."""
+"""Overrides as typed: the stage and the swept values of each. Hydra's parser reads them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from omegaconf import OmegaConf
 from dinorl.config.errors import ConfigError, unknown_option
 from dinorl.config.explain import SCOPES, explain_key
 from dinorl.config.schema import STAGES, Config
-from dinorl.config.together import NEEDS
+from dinorl.config.together import missing_need
 from dinorl.config.tree import base_values
 
-# Keys that the sweeper reads itself, and those that say nothing about what a stage is trained on.
+# Nodes of the command.
 SWEEPER_KEYS = ("sweep",)
-# Keys that are one command's, not one stage's; and those that the sweeper itself gives each job.
+# Keys with one value for the whole command.
 COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required")
+# Keys that the sweeper sets for each job.
 GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job"))
-# Keys by which a config group's option says what it is.
+# Keys that only the choice of a config group sets.
 CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One override, with the values it is swept over (one, if it is not)."""
+    """One override with its values, one unless it is swept."""
 
-    scope: str | None  # the stage it is for; None: all
+    scope: str | None  # its stage; None: all
     key: str  # with Hydra's + or ~, without the scope
     values: tuple[str | None, ...]  # None: no value (~key)
-    typed: str  # as the user wrote the key
+    typed: str  # the key as typed
 
     @property
     def name(self) -> str:
@@ -46,10 +47,10 @@ class Setting:
 
 
 def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[list[Setting], list[str]]:
-    """Split parsed overrides into settings of stages and the stages that are to be run, in order.
+    """Split parsed overrides into settings and the stages to run, in order.
 
     Args:
-        overrides: as Hydra's parser returns them.
+        overrides: from Hydra's parser.
         strict: refuse settings of stages that are not run.
 
     Raises:
@@ -78,30 +79,33 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
     for setting in settings:
         if setting.name in CHOSEN_WHOLE:
             group = setting.name.partition(".")[0]
-            raise ConfigError(f"{setting.typed}: is said by conf/{group}/, which is chosen whole. Type {group}=…")
+            raise ConfigError(f"only the choice of a {group} sets it", key=setting.typed, hint=f"Type {group}=…")
         if setting.name in GIVEN_KEYS:
-            raise ConfigError(f"{setting.typed}: is given to each job by the sweeper. Remove it")
+            raise ConfigError("is given to each job by the sweeper", key=setting.typed, hint="Remove it")
         if setting.name in COMMAND_KEYS and (setting.scope is not None or len(setting.values) > 1):
             raise _once(setting.typed, f"{setting.name}={setting.values[0]}")
         if setting.scope is not None and setting.name == "warm_start" and setting.scope != stages[0]:
             raise ConfigError(
-                f"{setting.typed}: stage {setting.scope} starts from the stage before it. "
-                f"Type warm_start=… for the first stage, or stage={setting.scope} to run it alone"
+                f"stage {setting.scope} starts from the stage before it",
+                key=setting.typed,
+                hint=f"Type warm_start=… for the first stage, or stage={setting.scope} to run it alone",
             )
         if strict and setting.scope is not None and setting.scope not in stages:
+            both = ",".join(s for s in STAGES if s in (*stages, setting.scope))
             raise ConfigError(
-                f"{setting.typed}: stage {setting.scope} is not run by this command (stage={','.join(stages)}). "
-                f"Remove it, or type stage={','.join(s for s in STAGES if s in (*stages, setting.scope))}"
+                f"stage {setting.scope} is not run by this command (stage={','.join(stages)})",
+                key=setting.typed,
+                hint=f"Remove it, or type stage={both}",
             )
     return settings, stages
 
 
 def _once(typed: str, instead: str) -> ConfigError:
-    return ConfigError(f"{typed}: is one thing for the whole command. Type {instead}")
+    return ConfigError("has one value for the whole command", key=typed, hint=f"Type {instead}")
 
 
 def _set(settings: list[Setting], setting: Setting) -> None:
-    """Add a setting; of the same key the last one counts, as everywhere in Hydra, also if both are sweeps."""
+    """Add a setting; the last one of a key counts, as in Hydra."""
     settings[:] = [s for s in settings if (s.scope, s.key) != (setting.scope, setting.key)]
     settings.append(setting)
 
@@ -112,18 +116,19 @@ def _values(override: Override) -> tuple[str | None, ...]:
     if override.is_sweep_override():
         if not override.is_discrete_sweep():
             raise ConfigError(
-                f"{override.input_line}: expected values that can be counted, found an interval. "
-                f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step)"
+                "expected values that can be counted, found an interval",
+                key=str(override.input_line),
+                hint=f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step)",
             )
         values = tuple(override.sweep_string_iterator())
         if not values:
-            raise ConfigError(f"{override.input_line}: expected at least one value, found nothing that matches")
+            raise ConfigError("expected at least one value, found none", key=str(override.input_line))
         return values
     return (override.get_value_element_as_str(),)
 
 
 def stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
-    """Return one stage's overrides: the plain ones, then the stage's own, which win whatever the order."""
+    """Return one stage's overrides: plain ones, then its own, which win in any order."""
     own = {s.name for s in settings if s.scope == stage}
     plain = [s for s in settings if s.scope is None and s.name not in own]
     scoped = [s for s in settings if s.scope == stage]
@@ -135,25 +140,31 @@ def _is_off(value: str | None, off: float | None) -> bool:
 
 
 def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
-    """Refuse a key that does nothing in any of the configs it is set in, as what it needs is not there."""
-    if setting.name not in NEEDS:
+    """Refuse a key without effect in any of the configs that it is set in.
+
+    Raises:
+        ConfigError: what the key needs is missing in all of them.
+    """
+    needs = [missing_need(setting.name, config) for config in configs]
+    missing = next((need for need in needs if need is not None), None)
+    if missing is None or None in needs:
         return
     off = OmegaConf.select(base_values(), setting.name)
     if all(_is_off(value, off) for value in setting.values):
-        return  # to turn off what is off is no mistake
-    holds, so, instead = NEEDS[setting.name]
-    if not any(map(holds, configs)):
-        raise ConfigError(f"{setting.typed}: means nothing here, {so}. {instead}, or remove it")
+        return  # off already
+    raise ConfigError(
+        f"means nothing here, {missing.otherwise}", key=setting.typed, hint=f"{missing.hint}, or remove it"
+    )
 
 
 def hydra_value(text: str) -> str:
-    """Quote a string so that Hydra's grammar takes it as it is."""
-    # in its quoted strings a backslash is a backslash, but for those right before a quote
+    """Quote a string for Hydra's grammar."""
+    # only backslashes right before a quote escape
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 
 def one_stage(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of the one stage whose config is asked for: its own stage-scoped keys, without the scope."""
+    """Return the overrides of the stage that ``--cfg`` shows, its stage-scoped keys without their scope."""
     settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)), strict=False)
     return stage_overrides(settings, {}, stages[0])

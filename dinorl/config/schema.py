@@ -1,251 +1,254 @@
-"""The schema of a composed config: types live here, values live in ``conf/``.
+"""The schema of a composed config: types and ranges live here, values live in ``conf/``.
 
-Angles are rad, lengths m, speeds m/s, times s, unless a field says otherwise. Every field is explained, with its unit,
-beside its value in ``conf/base/*.yaml``; this module only says what type it has and what range makes sense.
+Angles are rad, lengths m, speeds m/s, times s, unless a field says otherwise. ``conf/base/*.yaml`` explains every key.
 """
 
-from dataclasses import dataclass, make_dataclass
+from __future__ import annotations
+
+import re
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
+from pydantic.dataclasses import dataclass
+
+from dinorl.config.algorithms import ALGORITHMS, ALWAYS_THERE, Algorithm, PPOConfig, SACConfig
+from dinorl.config.check import checked, with_fields
+from dinorl.config.env import EnvConfig, env_type
+from dinorl.config.kinds import (
+    NODE,
+    Count,
+    Expected,
+    Flag,
+    NonNegative,
+    Number,
+    OneOrMore,
+    Positive,
+    PositiveShare,
+    Share,
+    Steps,
+    Whole,
+    Word,
+    example,
+)
+from dinorl.tasks.parameters import event_parameters
 
 STAGES = ("balance", "locomotion", "behavior")
 
-
-@dataclass
-class PPOPolicyConfig:
-    net_arch: list[int]
-    activation_fn: str  # relu | elu | tanh
-    log_std_init: float
-    mirror: bool
+if TYPE_CHECKING:
+    AlgorithmName: TypeAlias = str
+    StageName: TypeAlias = str
+else:
+    AlgorithmName, StageName = Literal[tuple(ALGORITHMS)], Literal[STAGES]
 
 
-@dataclass
-class PPOConfig:
-    learning_rate: float
-    learning_rate_end: float | None
-    lr_schedule: str  # linear | cosine
-    n_steps: int
-    batch_size: int
-    n_epochs: int
-    gamma: float
-    gae_lambda: float
-    clip_range: float
-    clip_range_end: float | None
-    ent_coef: float
-    ent_coef_end: float | None
-    vf_coef: float
-    max_grad_norm: float
-    target_kl: float | None
-    policy_kwargs: PPOPolicyConfig
+def _known_roles(keys: dict[str, str]) -> dict[str, str]:
+    try:
+        event_parameters(keys)
+    except KeyError as error:
+        raise ValueError(f"no such role: {error}") from error
+    return keys
 
 
-@dataclass
-class SACPolicyConfig:
-    net_arch: list[int]
-    activation_fn: str
-    layer_norm: bool
-    log_std_init: float
-    mirror: bool
-
-
-@dataclass
-class SACConfig:
-    learning_rate: float
-    learning_rate_end: float | None
-    lr_schedule: str
-    batch_size: int
-    gamma: float
-    tau: float
-    actor_tau: float | None
-    ent_coef: Any  # "auto", "auto_<initial value>" or a number
-    ent_coef_end: float | None
-    target_entropy: Any  # "auto" or a number
-    buffer_size: int
-    learning_starts: int
-    train_freq: int
-    gradient_steps: int
-    n_steps: int
-    save_replay_buffer: bool
-    policy_kwargs: SACPolicyConfig
-
-
-@dataclass
-class EnvConfig:
-    """The knobs every animal has; those of its event are added by :func:`env_config_type`."""
-
-    alive_bonus: float
-    fall_penalty: float
-    forward_vel_weight: float
-    forward_vel_max: float | None
-    backward_vel_penalty_weight: float
-    drift_penalty_weight: float
-    speed_penalty_weight: float
-    speed_penalty_threshold: float
-    spin_penalty_weight: float
-    heading_weight: float
-    lateral_penalty_weight: float
-    posture_weight: float
-    nosedive_weight: float
-    natural_pitch: float
-    nosedive_termination_threshold: float | None
-    height_weight: float
-    tail_stability_weight: float
-    gait_stability_weight: float
-    gait_symmetry_weight: float
-    gait_clock_weight: float
-    gait_clock_frequency: float
-    gait_clock_duty: float
-    gait_full_speed: float
-    foot_slip_penalty_weight: float
-    short_swing_penalty_weight: float
-    smoothness_weight: float
-    energy_penalty_weight: float
-    idle_penalty_weight: float
-    idle_velocity_threshold: float
-    foot_contact_gate: float
-    foot_contact_weight: float
-    action_time_constant: float
-    healthy_z_range: list[float]
-    max_tilt_angle: float
-    reset_noise_scale: float
-    first_target_bearing_range: list[float]
-    event_hold: float
-    max_episode_steps: int
-    push_interval: float
-    push_speed: float
-
-
-# The knobs of an event by their role; a species says under which key each goes (``species.event.keys``).
-EVENT_ROLES: dict[str, Any] = {
-    "bonus": float,
-    "approach_weight": float,
-    "progress_weight": float,
-    "proximity_weight": float,
-    "effector_proximity_weight": float,
-    "threshold": float,
-    "distance_range": list[float],
-    "lateral_range": list[float],
-    "height_range": list[float],
-}
-
-
-@dataclass
+@dataclass(config=NODE)
 class EventConfig:
-    name: str  # how people call the third stage: strike | bite | food_reach
-    effectors: list[str]  # sites and geoms in the MJCF
-    keys: dict[str, str]  # role -> key under env
+    """What happens in the third stage."""
+
+    name: Word  # how people call the third stage: strike | bite | food_reach
+    effectors: list[Word]  # sites and geoms in the MJCF
+    # role -> key below env
+    keys: Annotated[dict[Word, Word], AfterValidator(_known_roles), Expected("known roles of an event's keys")]
 
 
-@dataclass
+@dataclass(config=NODE)
 class SpeciesConfig:
-    name: str
-    title: str  # as a person writes it
-    gym_name: str  # dinorl/<gym_name>-<Stage>-v0
-    mjcf: str  # relative to dinorl/species
-    feet: list[str]  # left and right of each girdle, the front girdle first
-    gait_phase: list[float]  # each foot's offset in the gait clock's cycle, 0..1
+    """An animal."""
+
+    name: Word
+    title: Word  # as a person writes it
+    gym_name: Word  # dinorl/<gym_name>-<Stage>-v0
+    mjcf: Word  # relative to dinorl/species
+    feet: list[Word]  # left and right of each girdle, the front girdle first
+    gait_phase: list[Number]  # each foot's offset in the gait clock's cycle, 0..1
     event: EventConfig
 
 
-@dataclass
+@dataclass(config=NODE)
 class StageConfig:
-    name: str  # balance | locomotion | behavior
-    index: int  # 1 | 2 | 3
+    """A stage of the curriculum."""
+
+    name: StageName
+    index: Whole  # 1 | 2 | 3
 
 
-@dataclass
+@dataclass(config=NODE)
 class AlgoConfig:
-    name: str  # ppo | sac
+    """The choice of an algorithm."""
+
+    name: AlgorithmName
 
 
-@dataclass
+Ramp = Annotated[Steps, example(500000)]
+
+
+@dataclass(config=NODE)
 class CurriculumConfig:
-    timesteps: int
-    min_avg_reward: float | None
-    min_avg_episode_length: float | None
-    min_avg_forward_vel: float | None
-    min_avg_approach_vel: float | None
-    min_gait_alternation: float | None
-    max_fall_rate: float | None
-    min_success_rate: float | None
-    min_success_lcb: float | None
-    required_consecutive: int
-    on_budget: str  # advance | stop
-    warmup_timesteps: int
-    warmup_clip_range: float | None
-    warmup_ent_coef: float | None
-    warmup_actor_scale: float | None
-    handover_log_std: float | None
-    push_scale: float
-    bearing_scale: float
-    bearing_scale_start: float | None
-    bearing_ramp_timesteps: int
-    episode_scale: float
-    episode_scale_start: float | None
-    episode_ramp_timesteps: int
-    ramp_timesteps: int
-    ramp_start_value: float | None
+    """A stage's budget, gate, warm-up and ramps."""
+
+    timesteps: Annotated[OneOrMore, example(1000000)]
+    min_avg_reward: Number | None
+    min_avg_episode_length: Number | None
+    min_avg_forward_vel: Number | None
+    min_avg_approach_vel: Number | None
+    min_gait_alternation: Annotated[Share | None, example(0.9)]
+    max_fall_rate: Annotated[Share | None, example(0.02)]
+    min_success_rate: Annotated[Share | None, example(0.9)]
+    min_success_lcb: Annotated[Share | None, example(0.9)]
+    required_consecutive: Annotated[OneOrMore, example(3)]
+    on_budget: Literal["advance", "stop"]
+    warmup_timesteps: Annotated[Steps, example(100000)]
+    warmup_clip_range: Annotated[Positive | None, example(0.02)]
+    warmup_ent_coef: Annotated[NonNegative | None, example(0.02)]
+    warmup_actor_scale: Annotated[Share | None, example(0.0)]
+    handover_log_std: Number | None
+    push_scale: Annotated[NonNegative, example(1.5)]
+    bearing_scale: Annotated[NonNegative, example(1.3)]
+    bearing_scale_start: Annotated[NonNegative | None, example(0.5)]
+    bearing_ramp_timesteps: Ramp
+    episode_scale: Annotated[PositiveShare, example(0.5)]
+    episode_scale_start: Annotated[PositiveShare | None, example(0.2)]
+    episode_ramp_timesteps: Ramp
+    ramp_timesteps: Ramp
+    ramp_start_value: Number | None
 
 
-@dataclass
+@dataclass(config=NODE)
 class SimConfig:
-    n_envs: int
-    threads: int
-    timestep: float
-    frame_skip: int
-    max_fault_rate: float
+    """The simulation."""
+
+    n_envs: Annotated[Count, example(64)]
+    threads: Annotated[Whole, Field(ge=0, le=1 << 10), example(0)]
+    timestep: Annotated[Number, Field(gt=0, le=0.02), example(0.004)]
+    frame_skip: Annotated[Whole, Field(ge=1, le=1000), example(5)]
+    max_fault_rate: Annotated[Share, example(0.0001)]
 
 
-@dataclass
+@dataclass(config=NODE)
 class EvalConfig:
-    episodes: int
-    seed: int
-    every: int
-    start: int
-    keep: int
-    video_seconds: float
+    """Evaluations within a stage."""
+
+    episodes: Annotated[Count, example(32)]
+    seed: Annotated[Steps, example(1000000)]
+    every: Annotated[OneOrMore, example(250000)]
+    start: Annotated[Steps, example(0)]
+    keep: Annotated[Count, example(2)]
+    video_seconds: Annotated[Number, Field(ge=0, le=3600), example(6)]
 
 
-@dataclass
+@dataclass(config=NODE)
 class TrackingConfig:
-    uri: str | None
-    experiment: str
-    required: bool
-    log_every: float
+    """MLflow."""
+
+    uri: Word | None
+    experiment: Word
+    required: Flag
+    log_every: Annotated[Positive, example(1)]
     # set by the sweeper for each job, no part of what is trained
-    sweep: str | None
-    lineage: str | None
-    lineages: str | None
-    parent: str | None
-    job: str | None  # hash of all that the stage is trained on
+    sweep: Word | None
+    lineage: Word | None
+    lineages: Word | None
+    parent: Word | None
+    job: Word | None  # hash of all that the stage is trained on
 
 
-@dataclass
+def _env_of_species(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, EnvConfig):
+        return value
+    if "species" not in info.data:
+        raise ValueError("the species is invalid, and decides which keys there are")
+    return checked(env_config_type(info.data["species"]), value, "env.")
+
+
+@dataclass(config=NODE)
 class Config:
+    """One stage of one animal."""
+
     species: SpeciesConfig
     stage: StageConfig
     algo: AlgoConfig
     ppo: PPOConfig
     sac: SACConfig
-    env: EnvConfig
+    env: Annotated[EnvConfig, PlainValidator(_env_of_species)]
     curriculum: CurriculumConfig
     sim: SimConfig
     eval: EvalConfig
     tracking: TrackingConfig
-    seed: int
-    warm_start: str | None
-    resume: bool
-    plan_only: bool
+    seed: Annotated[Whole, Field(ge=0, le=1 << 20), example(0)]
+    warm_start: Word | None
+    resume: Flag
+    plan_only: Flag
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The options of the chosen algorithm."""
+        return cast(Algorithm, getattr(self, self.algo.name))
+
+    @property
+    def stage_label(self) -> str:
+        """What people call the stage: ``bite``."""
+        return stage_label(self.stage.name, self.species.event.name)
+
+
+def _folder_name(name: str | None) -> str | None:
+    good = name is None or (re.fullmatch(r"[^/\\\s.-][^/\\\x00-\x1f]*", name) and len(name.encode()) <= 200)
+    if not good:
+        raise ValueError("no name of a folder")
+    return name
+
+
+def _text_of_number(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) else value
+
+
+@dataclass(config=NODE, frozen=True)
+class SweepConfig:
+    """``sweep.*``: options of the command, not of a stage."""
+
+    # of the sweep's folder below outputs/; null: the time and a short id
+    name: Annotated[
+        Word | None,
+        BeforeValidator(_text_of_number),
+        AfterValidator(_folder_name),
+        Expected("the name of a folder below outputs/"),
+        example("first"),
+    ] = None
+    # how often a job is tried again whose process ended without a word
+    retries: Annotated[Steps, example(1)] = 1
+    # each job in a process of its own; false: in the command's, for a debugger
+    isolate: Annotated[Flag, example("false")] = True
+
+    @classmethod
+    def of(cls, node: DictConfig) -> SweepConfig:
+        """Check what was composed.
+
+        Raises:
+            ConfigError: a key is unknown, or a value is impossible.
+        """
+        return checked(cls, OmegaConf.to_container(node, resolve=True), "sweep.")
 
 
 @lru_cache
-def _env_type(species: str, keys: tuple[tuple[str, str], ...]) -> type[EnvConfig]:
-    return make_dataclass(f"EnvConfig_{species}", [(key, EVENT_ROLES[role]) for role, key in keys], bases=(EnvConfig,))
+def config_type(algorithm: str) -> type[Config]:
+    """Return the type of a config that chooses an algorithm: with that one's node."""
+    if algorithm in ALWAYS_THERE or algorithm not in ALGORITHMS:
+        return Config
+    return with_fields(f"Config_{algorithm}", Config, {algorithm: ALGORITHMS[algorithm]})
 
 
 def env_config_type(species: SpeciesConfig) -> type[EnvConfig]:
-    """Return the type of ``env`` for a species: the knobs of every animal and those of its own event."""
-    return _env_type(species.name, tuple(species.event.keys.items()))
+    """Return the type of ``env`` for a species: the keys of every animal and those of its own event."""
+    return env_type(species.name, tuple(species.event.keys.items()))
 
 
 def stage_label(stage: str, event: str) -> str:

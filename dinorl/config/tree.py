@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,15 @@ def base_values() -> DictConfig:
     return OmegaConf.create({path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")})
 
 
-def groups(group: str) -> list[str]:
+def options(group: str) -> list[str]:
     """Return the options of a config group."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@lru_cache
+def defaults() -> dict[str, str | None]:
+    """Return the config groups that a command can choose from, with the option that ``config.yaml`` chooses."""
+    listed = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{CONFIG_NAME}.yaml").defaults)
+    assert isinstance(listed, list)
+    choices = [(str(group), option) for one in listed if isinstance(one, dict) for group, option in one.items()]
+    return {group: option for group, option in choices if " " not in group}  # "optional local", "override hydra/…"

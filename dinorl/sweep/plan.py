@@ -1,7 +1,7 @@
-"""From override strings to a plan: which lineages there are, which stages each has, and which of them are one job.
+"""From overrides to a plan: the lineages of a sweep, and the jobs that they share.
 
-A lineage is one animal's curriculum: one value of everything that is swept. Stages of different lineages that have the
-same composed config and the same ancestors are the same job, trained once.
+A lineage is one animal's curriculum: one value of everything that is swept. Stages of different lineages with the same
+composed config and the same ancestors are one job, trained once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
-from dinorl.config import Config, ConfigError
+from dinorl.config import ALGORITHMS, Config, ConfigError
+from dinorl.config.explain import unused_algorithm
 from dinorl.config.identity import job_key
 from dinorl.config.overrides import Setting, check_needed, stage_overrides
-from dinorl.config.tree import groups
 
 _MAX_NAME = 120
 
@@ -43,7 +43,7 @@ class Job:
     @property
     def title(self) -> str:
         """What a person calls the stage: ``1 balance``, ``3 bite``."""
-        return f"{self.index} {self.config.species.event.name if self.stage == 'behavior' else self.stage}"
+        return f"{self.index} {self.config.stage_label}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
     jobs: tuple[Job, ...]
 
     def levels(self) -> list[list[Job]]:
-        """Return the jobs by how many ancestors they have; a level needs only those before it."""
+        """Return the jobs by number of ancestors; a level needs only those before it."""
         by_depth: dict[int, list[Job]] = {}
         for job in self.jobs:
             depth, ancestor = 0, job.parent
@@ -73,12 +73,12 @@ class Plan:
 
 
 def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Composer) -> Plan:
-    """Compose every stage of every lineage, and make one job of those that are the same.
+    """Compose every stage of every lineage; equal stages become one job.
 
     Args:
         settings: see :func:`read_settings`.
-        stages: to be run, in order.
-        compose: from overrides of one stage to its checked config.
+        stages: to run, in order.
+        compose: from the overrides of a stage to its checked config.
 
     Raises:
         ConfigError: a stage's config is invalid, or stages of a lineage do not fit each other.
@@ -118,14 +118,9 @@ def _compose(compose: Composer, overrides: list[str], settings: Sequence[Setting
     try:
         return compose(overrides)
     except ConfigError as error:
-        # say the key as it was typed, with its stage
-        text = str(error)
         for setting in settings:
-            if setting.scope == stage and text.startswith(setting.name):
-                prefix = setting.typed.lstrip("+~").removesuffix(setting.name)
-                raise ConfigError(
-                    prefix + text.replace(f"Type {setting.name}", f"Type {prefix}{setting.name}")
-                ) from error
+            if setting.scope == stage and error.key.startswith(setting.name):
+                raise error.in_stage(setting.typed.lstrip("+~").removesuffix(setting.name)) from error
         raise
 
 
@@ -149,42 +144,41 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def check_fits(before: Config, after: Config, stage: str) -> None:
     """Refuse a hand-over that cannot work: another animal, algorithm or network."""
-    algo = after.algo.name
-    network = getattr(before, algo).policy_kwargs
-    for what, one, other in (
+    what_must_match = [
         ("species", before.species.name, after.species.name),
         ("algo", before.algo.name, after.algo.name),
-        *(
-            (f"{algo}.policy_kwargs.{key}", getattr(network, key), getattr(getattr(after, algo).policy_kwargs, key))
-            for key in ("net_arch", "activation_fn", "mirror")
-        ),
-    ):
+    ]
+    if before.algo.name == after.algo.name:
+        one, other = before.algorithm.policy_kwargs, after.algorithm.policy_kwargs
+        node = f"{after.algo.name}.policy_kwargs"
+        what_must_match += [
+            (f"{node}.{key}", getattr(one, key), getattr(other, key)) for key in after.algorithm.handed_over
+        ]
+    for what, one, other in what_must_match:
         if one != other:
             raise ConfigError(
-                f"{what}={other} in stage {stage}: it starts from a policy that was trained with {one}, and no other "
-                f"fits. Type {what}={one} for every stage, or run this one from scratch: stage={stage}, no warm_start"
+                f"it starts from a policy that was trained with {one}, and no other fits",
+                key=f"{what}={other} in stage {stage}",
+                hint=f"Type {what}={one} for every stage, or run this one from scratch: stage={stage}, no warm_start",
             )
 
 
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
-    """Refuse options of an algorithm that no job of the plan uses."""
+    """Refuse options without effect in any job of the plan."""
     used = {job.config.algo.name for job in plan.jobs}
     for setting in settings:
         head = setting.name.partition(".")[0]
-        if head in groups("algo") and head not in used and "." in setting.name:
-            raise ConfigError(
-                f"{setting.typed}: means nothing here, no job of this command uses {head}. "
-                f"Type algo={head}, or remove it"
-            )
+        if head in ALGORITHMS and head not in used and "." in setting.name:
+            raise unused_algorithm(setting.typed, head)
         check_needed(setting, [job.config for job in plan.jobs if setting.scope in (None, job.stage)])
 
 
 def plan_rows(plan: Plan, done: Set[str] = frozenset()) -> list[tuple[str, str, str, str, str]]:
-    """Return the plan as rows: lineage, stage, algorithm, steps, and where it starts from or who trains it.
+    """Return the plan as rows: lineage, stage, algorithm, steps, start or sharer.
 
     Args:
-        plan: what to show.
-        done: keys of jobs that need no training any more.
+        plan: to show.
+        done: keys of jobs that are trained already.
     """
     rows = []
     for lineage in plan.lineages:

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dinorl.config import CONFIG_NAME, Config, build
+from dinorl.config import CONFIG_NAME, Config, SweepConfig, build
 from dinorl.config.explain import check_options, explain
 from dinorl.config.overrides import read_settings
 from dinorl.files.run_folder import read_status, write_status
@@ -22,7 +22,7 @@ from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.launch import Launching
 from dinorl.sweep.lineages import LineageRuns
 from dinorl.sweep.plan import Job, Plan, check_fits, make_plan
-from dinorl.sweep.settings import SweepConfig, without_planning_keys
+from dinorl.sweep.settings import without_planning_keys
 from dinorl.tracking.terminal import say
 
 

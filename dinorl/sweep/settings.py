@@ -1,4 +1,4 @@
-"""``sweep.*``: the keys of the command, which no stage has; and how Hydra comes to accept them.
+"""How Hydra accepts the keys that are the command's, which no stage has.
 
 Workers of Hydra's launchers unpickle the resolver below by its name here.
 """
@@ -6,57 +6,20 @@ Workers of Hydra's launchers unpickle the resolver below by its name here.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from dinorl.config.errors import unknown_key, wrong_value
+from dinorl.config import SweepConfig
 from dinorl.config.explain import SCOPES
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
-_FOLDER_NAME = re.compile(r"[^/\\\s.-][^/\\\x00-\x1f]*")
-_LONGEST_NAME = 200  # bytes; file systems allow 255
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """The values of ``sweep.*``."""
-
-    name: str | None = None  # the sweep's folder below outputs/; null: time and a short id
-    retries: int = 1  # retries of a job whose process was lost
-    isolate: bool = True  # each job in its own process; false: in the command's, for a debugger
-
-    @classmethod
-    def of(cls, node: DictConfig) -> SweepConfig:
-        """Check composed values.
-
-        Raises:
-            ConfigError: a key is unknown or a value is wrong.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in map(str, node):
-            if key not in known:
-                raise unknown_key(f"sweep.{key}", [f"sweep.{name}" for name in known])
-        name, retries = node.get("name"), node.get("retries", cls.retries)
-        isolate = node.get("isolate", cls.isolate)
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise wrong_value("sweep.retries", retries, "a whole number 0 or more", 1)
-        if not isinstance(isolate, bool):
-            raise wrong_value("sweep.isolate", isolate, "true or false", "false")
-        if name is not None:
-            text = str(name)
-            good = _FOLDER_NAME.fullmatch(text) and len(text.encode()) <= _LONGEST_NAME
-            if not isinstance(name, str | int | float) or not good:
-                raise wrong_value("sweep.name", name, "the name of a folder below outputs/", "first")
-            name = text
-        return cls(name, retries, isolate)
 
 
 @lru_cache
