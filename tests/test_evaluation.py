@@ -10,6 +10,7 @@ from pathlib import Path
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from commands import word
 from omegaconf import OmegaConf
 
 from dinorl.bundle import bundle
@@ -20,7 +21,7 @@ from dinorl.envs.batch import BatchEnv, Step
 from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.evaluation.metrics import Recorder, clopper_pearson_lower
-from dinorl.reports.evaluation import evaluate, main
+from dinorl.reports.evaluation import evaluate
 from dinorl.tasks.signals import Signals, rows
 
 DT = 0.02
@@ -222,8 +223,9 @@ def test_null_policies_share_seeds() -> None:
 
 
 def test_evaluate_report_has_null_policies(stage_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(stage_run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
-    report = json.loads((tmp_path / "new" / "e.json").read_text())
+    path = tmp_path / "new" / "e.json"
+    assert word("evaluate", stage_run, "--episodes", "4", "--seed", "7", "--json", path) == 0
+    report = json.loads(path.read_text())
     assert (report["episodes"], report["seed"], report["species"], report["stage"]) == (4, 7, "trex", "behavior")
     for part in (report, report["null"]["zero"], report["null"]["random"]):
         assert {
@@ -256,7 +258,7 @@ def test_evaluate_accepts_env_overrides(stage_run: Path, capsys: pytest.CaptureF
         ("env.push_sped=1", "env.push_speed"),
         ("env.push_speed=fast", "fast"),
     ):
-        assert main([str(stage_run), "--episodes", "2", override]) == 1
+        assert word("evaluate", stage_run, "--episodes", "2", override) == 1
         assert said in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import word
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
@@ -45,7 +46,7 @@ def test_fault_recorded_and_replayed(
     cfg = compose(list(SMALL))
     env = BatchEnv(cfg, 1)
     joint = env.animal.model.joint(env.animal.model.dof_jntid[env.animal.joint_qvel[3]]).name
-    assert faults.main([str(kept[0])]) == 0
+    assert word("replay-fault", kept[0]) == 0
     said = capsys.readouterr().out
     assert joint in said and "BROKEN" in said
 

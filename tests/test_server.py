@@ -79,10 +79,10 @@ def test_tracking_survives_server_outage(server: Server, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     stage = here / "outputs" / "late" / "trex-ppo-s0" / "1-balance"
     assert json.loads((stage / "status.json").read_text())["status"] == "DONE"
-    assert "dinorl.tracking.send" in done.stdout
+    assert "dinorl send" in done.stdout
 
     server.start()
-    subprocess.run([sys.executable, "-m", "dinorl.commands.send", "outputs"], cwd=here, check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "dinorl", "send", "outputs"], cwd=here, check=True, timeout=240)
     mlflow = client(server.uri)
     experiment = mlflow.get_experiment_by_name("dinorl")
     assert experiment is not None

@@ -39,7 +39,7 @@ def test_zoo_has_all_stages() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_card_matches_current_model(name: str) -> None:
     folder, about = SHIPPED[name], zoo.card(SHIPPED[name])
-    assert zoo.outdated(folder) is None
+    assert bundle.outdated(folder) is None
     assert about["evaluation"]["episodes"] == 200 and {"zero", "random"} == set(about["evaluation"]["null"])
     assert about["gate"] == "passed" and about["git_sha"] and about["stage_seconds"] > 0
     assert sum(path.stat().st_size for path in folder.iterdir()) < zoo.LARGEST

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import word
 
-from dinorl.commands.send import main as send
 from dinorl.config import Config, compose, flatten
 from dinorl.tracking import store
 from dinorl.tracking.lineage import close_runs, open_lineages
@@ -100,8 +100,8 @@ def test_unsent_metrics_sent_later(
         assert track(cfg, tmp_path / "run", 20) is None
     said = " ".join(capsys.readouterr().out.split())
     assert "MLflow cannot be reached (ConnectionError)" in said
-    assert f"python -m dinorl.tracking.send {tmp_path / 'run'}" in said
-    assert send([str(tmp_path)]) == 0
+    assert f"dinorl send {tmp_path / 'run'}" in said
+    assert word("send", tmp_path) == 0
     run_id = Spool(tmp_path / "run").run_id
     assert run_id is not None
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(20)]
@@ -144,7 +144,7 @@ def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
 
 
 def test_concurrent_sends_are_safe(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage sends, and somebody types ``python -m dinorl.commands.send``."""
+    """A stage sends, and somebody types ``dinorl send``."""
     from concurrent.futures import ThreadPoolExecutor
 
     run_id = track(cfg, tmp_path / "run", 50)

@@ -159,6 +159,14 @@ def load_meta(bundle: Path) -> dict[str, Any]:
     return meta
 
 
+def outdated(bundle: Path) -> str | None:
+    """Return why a bundle's numbers no longer hold, or None: its animal must be today's."""
+    meta = load_meta(bundle)
+    if meta["mjcf_sha256"] == mjcf_hash(load_config(bundle).species):
+        return None
+    return f"the model of {meta['species']} has changed since this policy was trained; its numbers no longer hold"
+
+
 def load_policy(bundle: Path, model: BaseAlgorithm, env: VecNormalize) -> None:
     """Put a bundle's policy weights and observation statistics into a model: the hand-over between stages.
 

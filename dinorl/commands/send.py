@@ -1,24 +1,31 @@
-"""``python -m dinorl.tracking.send FOLDER``: sends MLflow what runs could not send themselves."""
+"""``dinorl send``: sends MLflow what runs could not send themselves."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
-from dinorl.files.run_folder import SPOOL
-from dinorl.tracking.spool import Spool
+from dinorl.commands import Parser
+
+SUMMARY = "Send MLflow what runs could not send themselves."
+REFUSED = 2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Send what waits below a folder; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dinorl.commands.send", description="Send MLflow what waits.")
+def add_arguments(parser: Parser) -> None:
+    """Declare the arguments."""
     parser.add_argument("folder", type=Path, help="a run folder, or a folder of many")
-    chosen = parser.parse_args(arguments)
-    spools = sorted(chosen.folder.rglob(SPOOL))
+
+
+def run(options: Namespace) -> int:
+    """Send everything unsent below a folder; return the exit status, 1 if some could not be sent."""
+    from dinorl.config import ConfigError
+    from dinorl.files.run_folder import SPOOL
+    from dinorl.tracking.spool import Spool
+
+    spools = sorted(options.folder.rglob(SPOOL))
     if not spools:
-        print(f"{chosen.folder}: found no {SPOOL} in it or below", file=sys.stderr)
-        return 2
+        raise ConfigError(f"{options.folder}: found no {SPOOL} in it or below; expected a run folder or one above")
     failed = 0
     for path in spools:
         spool = Spool(path.parent)
@@ -27,11 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             spool.send()
             print(f"{path.parent}: sent, run {spool.run_id}")
-        except Exception as error:  # one run's trouble is not the next one's
+        except Exception as error:  # the other runs are sent all the same
             failed += 1
             print(f"{path.parent}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

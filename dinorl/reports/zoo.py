@@ -1,83 +1,64 @@
-"""The policies that come with dinorl: ``python -m dinorl.zoo list``; ``add RUN`` puts one in, ``measure NAME`` measures
-one again.
+"""The zoo: policies that come with dinorl, each with a card of what was measured.
 
-A zoo bundle holds the policy and its statistics, and a card with what was measured of it. Its numbers are those of one
-animal: if the MJCF has changed since, they are not claimed any more.
+A zoo bundle holds the policy and its observation statistics. A card's numbers belong to one MJCF: if the model has
+changed since, they are not shown.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from rich.table import Table
 
+from dinorl.bundle import bundle
+from dinorl.bundle.bundle import outdated
+from dinorl.bundle.locate import ZOO, zoo
 from dinorl.config import ConfigError, base_values
 from dinorl.config.species import SPECIES_DIR
+from dinorl.files.run_folder import META, read_status, write_json
 from dinorl.files.untrusted import read_json
+from dinorl.reports.evaluation import evaluate
 
 CARD = "card.json"
 LARGEST = 1_000_000  # bytes of a bundle
+KEPT = (bundle.POLICY, bundle.NORMALIZATION, bundle.CONFIG, META)
+# Overrides that a card leaves out: they choose the stage or the machine, not the recipe.
+NOT_RECIPE = ("stage", "species", "algo", "recipe", "seed", "warm_start", "hydra", "tracking", "sim.threads")
+COLUMNS = (
+    "name", "algo", "seed", "steps", "minutes", "falls", "m/s", "gait", "strides/s", "success", "episodes",
+)  # fmt: skip
 
 
-def card(bundle: Path) -> dict[str, Any]:
-    """Return what is known of a zoo bundle."""
-    return read_json(bundle / CARD)
+def card(folder: Path) -> dict[str, Any]:
+    """Return the card of a zoo bundle."""
+    return read_json(folder / CARD)
 
 
-def outdated(source: Path) -> str | None:
-    """Return why a bundle's numbers hold no longer, or None if they do: its animal must be today's."""
-    from dinorl.bundle import bundle
-    from dinorl.config.species import mjcf_hash
+def add(source: Path) -> Path:
+    """Measure a bundle and copy it into the zoo with its card.
 
-    meta = bundle.load_meta(source)
-    if meta["mjcf_sha256"] == mjcf_hash(bundle.load_config(source).species):
-        return None
-    return f"the model of {meta['species']} has changed since this policy was trained; its numbers hold no longer"
-
-
-def add(run: Path) -> Path:
-    """Measure the best bundle of a run and put it into the zoo, with its card.
+    Returns:
+        Its folder in the zoo.
 
     Raises:
-        ConfigError: there is no bundle, or it is too large.
+        ConfigError: it is too large.
     """
-    from dinorl.bundle import bundle, locate
-    from dinorl.files.run_folder import read_status, write_json
-    from dinorl.reports.evaluation import evaluate
-
-    source = locate.resolve(run)
-    cfg, meta = bundle.load_config(source), bundle.load_meta(source)
-    stage = cfg.species.event.name if cfg.stage.name == "behavior" else cfg.stage.name
-    kept = (bundle.POLICY, bundle.NORMALIZATION, bundle.CONFIG, "meta.json")
-    size = sum((source / name).stat().st_size for name in kept)
+    cfg = bundle.load_config(source)
+    size = sum((source / name).stat().st_size for name in KEPT)
     if size > LARGEST:
         raise ConfigError(f"{source}: {size:,} bytes; a zoo bundle has at most {LARGEST:,}")
-    run_dir = source.parent.parent
-    status = read_status(run_dir) or {}
-    written = {
-        "name": f"{cfg.species.name}/{stage}",
-        "recipe": _recipe(run_dir),
-        "algo": meta["algo"],
-        "seed": meta["seed"],
-        "timesteps": meta["timesteps"],
-        "stage_seconds": status.get("seconds"),
-        "gate": status.get("gate"),
-        "git_sha": meta["git_sha"],
-        "mjcf_sha256": meta["mjcf_sha256"],
-        "versions": meta["versions"],
-        "evaluation": evaluate(source) | {"bundle": f"{cfg.species.name}/{stage}"},
-    }
-    folder = SPECIES_DIR / cfg.species.name / locate.ZOO / stage
-    building = folder.parent / f".{stage}"  # the source may be what is replaced
+    stage = cfg.species.event.name if cfg.stage.name == "behavior" else cfg.stage.name
+    written = _card(source, f"{cfg.species.name}/{stage}")
+    folder = SPECIES_DIR / cfg.species.name / ZOO / stage
+    building = folder.parent / f".{stage}"  # the source may be the folder that is replaced
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    for name in kept:
+    for name in KEPT:
         shutil.copy(source / name, building / name)
-    OmegaConf.save(_without_places(OmegaConf.load(source / bundle.CONFIG)), building / bundle.CONFIG)
+    OmegaConf.save(_portable(OmegaConf.load(source / bundle.CONFIG)), building / bundle.CONFIG)
     write_json(building / CARD, written)
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
@@ -85,15 +66,14 @@ def add(run: Path) -> Path:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Measure a zoo policy again, for its card: after a metric has changed; return what was found.
+    """Measure a zoo policy again and update its card, as after a change of a metric.
+
+    Returns:
+        The new evaluation.
 
     Raises:
-        ConfigError: there is none of that name, or it is of another MJCF than today's.
+        ConfigError: there is no such policy, or the model has changed since.
     """
-    from dinorl.bundle.locate import zoo
-    from dinorl.files.run_folder import write_json
-    from dinorl.reports.evaluation import evaluate
-
     known = zoo()
     if name not in known:
         raise ConfigError(f"{name}: no such policy in the zoo; there are {', '.join(known)}")
@@ -104,51 +84,15 @@ def measure(name: str) -> dict[str, Any]:
     return found
 
 
-def _recipe(run_dir: Path) -> dict[str, Any] | None:
-    """Return the recipe that a run was composed with, and what was overridden of it; None if it is not known."""
-    path = run_dir / ".hydra" / "hydra.yaml"
-    if not path.exists():
-        return None
-    hydra = OmegaConf.load(path).hydra
-    chosen = ("stage", "species", "algo", "recipe", "seed", "warm_start", "hydra", "tracking", "sim.threads")
-    typed = [o for o in hydra.overrides.task if not o.lstrip("+").startswith(chosen)]
-    return {"name": hydra.runtime.choices.recipe, "overrides": typed}
-
-
-def _without_places(config: Any) -> Any:
-    """Return a config without what is true on the machine that trained it alone: folders, the store, the sweep."""
-    return OmegaConf.merge(config, {"warm_start": None, "tracking": base_values().tracking})
-
-
-def table() -> Any:
-    """Return what is in the zoo, as a table for people."""
-    from rich.table import Table
-
-    from dinorl.bundle.locate import zoo
-
+def table() -> Table:
+    """Return the zoo as a table."""
     shown = Table(title="zoo", title_justify="left")
-    for column in (
-        "name",
-        "algo",
-        "seed",
-        "steps",
-        "minutes",
-        "falls",
-        "m/s",
-        "gait",
-        "strides/s",
-        "success",
-        "episodes",
-    ):
+    for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("name", "algo", "gait") else "right")
     notes = []
     for name, folder in zoo().items():
         about = card(folder)
-        found = about["evaluation"]
-        cells: tuple[str, ...] = (
-            f"{found['fall_rate']:.1%}", f"{found['forward_speed_mean_mps']:.2f}", found["gait"]["name"],
-            f"{found['gait']['stride_hz']:.1f}", f"{found['success_rate']:.1%}", str(found["episodes"]),
-        )  # fmt: skip
+        cells = _measured(about["evaluation"])
         if why := outdated(folder):
             notes.append(f"{name}: {why}")
             cells = ("",) * len(cells)
@@ -158,34 +102,47 @@ def table() -> Any:
     return shown
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """List the zoo or add to it; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinorl.reports.zoo", description="The policies that come with dinorl."
+def _card(source: Path, name: str) -> dict[str, Any]:
+    """Return the card of a bundle that is about to enter the zoo."""
+    meta, run_dir = bundle.load_meta(source), source.parent.parent
+    status = read_status(run_dir) or {}
+    return {
+        "name": name,
+        "recipe": _recipe(run_dir),
+        "algo": meta["algo"],
+        "seed": meta["seed"],
+        "timesteps": meta["timesteps"],
+        "stage_seconds": status.get("seconds"),
+        "gate": status.get("gate"),
+        "git_sha": meta["git_sha"],
+        "mjcf_sha256": meta["mjcf_sha256"],
+        "versions": meta["versions"],
+        "evaluation": evaluate(source) | {"bundle": name},
+    }
+
+
+def _recipe(run_dir: Path) -> dict[str, Any] | None:
+    """Return the recipe of a run and its overrides, or None if the folder does not say."""
+    path = run_dir / ".hydra" / "hydra.yaml"
+    if not path.exists():
+        return None
+    hydra = OmegaConf.load(path).hydra
+    typed = [o for o in hydra.overrides.task if not o.lstrip("+").startswith(NOT_RECIPE)]
+    return {"name": hydra.runtime.choices.recipe, "overrides": typed}
+
+
+def _portable(config: Any) -> Any:
+    """Return a config without the training machine's folders, store and sweep."""
+    return OmegaConf.merge(config, {"warm_start": None, "tracking": base_values().tracking})
+
+
+def _measured(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return the table's cells of an evaluation."""
+    return (
+        f"{found['fall_rate']:.1%}",
+        f"{found['forward_speed_mean_mps']:.2f}",
+        found["gait"]["name"],
+        f"{found['gait']['stride_hz']:.1f}",
+        f"{found['success_rate']:.1%}",
+        str(found["episodes"]),
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what there is, and what was measured of it")
-    commands.add_parser("add", help="measure a run's best policy and put it in").add_argument("run", type=Path)
-    again = commands.add_parser("measure", help="measure policies again, for their cards")
-    again.add_argument("names", nargs="+", metavar="name")
-    chosen = parser.parse_args(arguments)
-    from dinorl.tracking.terminal import console
-
-    if chosen.command == "list":
-        console().print(table())
-        return 0
-    try:
-        if chosen.command == "add":
-            print(f"wrote {add(chosen.run)}")
-        else:
-            for name in chosen.names:
-                measure(name)
-                print(f"measured {name}")
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -56,7 +56,7 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
             say(f"NOT PASSED: {job.folder}: the budget ended before the gate was passed ({states[job.key]['gate']})")
     done = [job for job in plan.jobs if states[job.key]["status"] == "DONE"]
     if done:
-        say(f"watch:    python -m dinorl.play {folder / done[-1].folder}")
+        say(f"watch:    dinorl play {folder / done[-1].folder}")
         say("compare:  make ui")
 
 

@@ -251,7 +251,7 @@ class Sweep:
             ends[self.folder.path / lineage.name] = ("FINISHED" if good else "FAILED", shared)
         if self.launching.call(close_runs, ends):
             where = shlex.quote(str(self.folder.path))
-            say(f"MLflow has not been told everything: python -m dinorl.tracking.send {where}")
+            say(f"MLflow has not been told everything: dinorl send {where}")
 
     def _close_interrupted(self, plan: Plan) -> None:
         """End the runs of everything that is not done: who runs beside this process was ended with it."""

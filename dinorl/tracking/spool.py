@@ -109,7 +109,7 @@ class Spool:
     def send(self) -> None:
         """Send everything that waits; raises whatever MLflow raises, and then goes on from there the next time."""
         with self.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # a stage and dinorl.tracking.send may meet; let go when it is closed
+            fcntl.flock(file, fcntl.LOCK_EX)  # a stage and dinorl send may meet; let go when it is closed
             header = json.loads(file.readline())
             start = file.tell()
             if self._client is None:

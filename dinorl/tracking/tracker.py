@@ -187,8 +187,7 @@ class Tracker(NullTracker):
         self._display.close()
         if self._spool.waiting():
             self._display.say(
-                f"MLflow has not been told everything; send the rest with "
-                f"python -m dinorl.tracking.send {shlex.quote(str(self._folder))}"
+                f"MLflow has not been told everything; send the rest with dinorl send {shlex.quote(str(self._folder))}"
             )
 
     def _work(self) -> None:
