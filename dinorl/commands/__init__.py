@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         self.subcommands: dict[str, Parser] = {}
         super().__init__(*args, **settings)
 
-    def add_argument(  # type: ignore[override]
+    def add_argument(
         self, *names: str, values: Callable[[], list[str]] | None = None, **settings: Any
     ) -> argparse.Action:
         """Add an argument as argparse does; ``values`` lists what may be completed."""

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, ConfigError, SpeciesConfig, conf_dir
 from dinorl.config.errors import nearest, unknown_option
-from dinorl.config.explain import species_config
+from dinorl.config.species import species_config
 from dinorl.config.strict import FOREIGN, known_keys
 
 # Tables of a stage file that become nodes of the same name.
