@@ -25,7 +25,8 @@ def test_every_file_is_word() -> None:
 
 @pytest.mark.parametrize("typed", [
     [], ["species=trex"], ["+ppo.new=1"], ["~experiment"], ["~experiment=debug"], ["-m", "evaluate"], ["--cfg", "job"],
-    ["species=trex", "play"], ["2.ppo.gamma=0.9"], ["'env.prey_distance_range=[1,2]'"], [""],
+    ["species=trex", "play"], ["2.ppo.gamma=0.9"], ["ppo.gamma"], ["seed"], ["ppo"], ["stage"], ["hydra/launcher"],
+    ["'env.prey_distance_range=[1,2]'"], [""],
 ])  # fmt: skip
 def test_overrides_are_no_words(typed: list[str]) -> None:
     assert split(typed) == ("train", typed)
@@ -39,6 +40,7 @@ def test_first_argument_is_word(name: str) -> None:
 @pytest.mark.parametrize("typed, said", [
     ("evalute", "dinorl: evalute: there is no such word; the nearest is evaluate. Type dinorl evaluate …"),
     ("replay_fault", "the nearest is replay-fault"),
+    ("trex/bite", "trex/bite: there is no such word; expected bench, convert, evaluate"),
     ("xyzzy", "expected bench, convert, evaluate, play, replay-fault, results, send, train, zoo, or what to train, "
      "such as species=trex"),
 ])  # fmt: skip

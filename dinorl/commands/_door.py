@@ -8,6 +8,7 @@ import sys
 from dinorl import commands
 from dinorl.commands import TRAIN, _complete
 from dinorl.config.errors import ConfigError, nearest
+from dinorl.config.tree import top_keys
 
 INTERRUPTED = 130  # as shells have it
 
@@ -52,6 +53,8 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     word, known = arguments[0], commands.words()
     if word in known:
         return word, arguments[1:]
+    if word.partition("/")[0] in top_keys():  # Hydra says that a value is missing
+        return TRAIN, arguments
     close = nearest(word, known)
     if close:
         raise ConfigError(f"{word}: there is no such word; the nearest is {close[0]}. Type dinorl {close[0]} …")
@@ -61,8 +64,8 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def is_word(argument: str) -> bool:
-    """Whether a first argument is a word: no option and no override."""
-    return bool(argument) and "=" not in argument and argument[0] not in "-+~"
+    """Whether a first argument is a word: no option, no override, no dotted key."""
+    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
 
 
 def _shown(error: OSError) -> str:

@@ -24,3 +24,10 @@ def base_values() -> DictConfig:
 def groups(group: str) -> list[str]:
     """Return the options of a config group."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def top_keys() -> set[str]:
+    """Return the composed config's first level: groups, nodes and single values."""
+    composed = OmegaConf.load(conf_dir() / f"{CONFIG_NAME}.yaml")
+    nodes = {path.stem for pattern in ("*/", "base/*.yaml") for path in conf_dir().glob(pattern)}
+    return nodes | {str(key) for key in composed}
