@@ -1,4 +1,4 @@
-"""Commands for tests: typed in a process of their own, as people do, or in this one, which is many times as fast."""
+"""Commands for tests: in a process of their own, as people type them, or in this one, which is faster."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from dinorl.__main__ import main
+from dinorl.commands._door import call
 
 
 def dinorl(cwd: Path, *typed: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
@@ -22,10 +23,15 @@ def dinorl(cwd: Path, *typed: str, timeout: float = 240.0) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
-def dinorl_here(cwd: Path, *typed: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process; its jobs have their own, forked from a server that all commands share.
+def word(*typed: str | Path) -> int:
+    """Run a word in this process and return its exit status."""
+    return call([str(argument) for argument in typed])
 
-    What jobs say is not in its output.
+
+def dinorl_here(cwd: Path, *typed: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process; its jobs have their own, forked from a shared server.
+
+    The jobs' output is not captured.
     """
     out, err = io.StringIO(), io.StringIO()
     before, argv, handler = Path.cwd(), sys.argv, signal.getsignal(signal.SIGTERM)

@@ -3,94 +3,64 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import mujoco
 import numpy as np
 import pytest
 import torch
+from commands import word
 from stable_baselines3 import PPO
 
 import dinorl.benchmarks.report as bench
 from dinorl.benchmarks.environment import Limit, record
-from dinorl.benchmarks.plain_env import PlainEnv
+from dinorl.benchmarks.plain_env import PlainEnv, control, plain_env
 from dinorl.benchmarks.training import TrainingContender, training_contenders
-from dinorl.config import Config, compose
+from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tasks.rewards import EVENT_TERMS, TERMS
+from dinorl.sim.model import Animal
 
 SPECIES = ["brachiosaurus", "trex", "velociraptor"]
 
 
-def everything_paid(species: str, stage: str, **env: object) -> Config:
-    """Compose a config in which every term has a weight of its own, and nothing depends on unshared random numbers."""
-    cfg = compose([f"species={species}", f"stage={stage}"])
-    keys = [*TERMS, *(cfg.species.event.keys[role] for role in EVENT_TERMS if role in cfg.species.event.keys)]
-    weights: dict[str, object] = {key: 0.1 + 0.01 * i for i, key in enumerate(keys)}
-    if stage != "behavior":
-        weights[cfg.species.event.keys["bonus"]] = 0.0
-    knobs: dict[str, object] = {"foot_contact_gate": 0.3, "fall_penalty": -3.0, "push_interval": 0.0}
-    knobs["nosedive_termination_threshold"] = 0.6
-    return replace(cfg, env=replace(cfg.env, **{**weights, **knobs, **env}))
-
-
-class Pair:
-    """The batch's first animal and the plain one, moved together."""
-
-    def __init__(self, cfg: Config) -> None:
-        self.batch, self.plain = BatchEnv(cfg, 1), PlainEnv(cfg)
-        self.batch.seed(7)
-        self.plain.draw_target = lambda *_: self.batch.sim.target[0].copy()  # type: ignore[method-assign]
-        self.begin()
-
-    def begin(self) -> None:
-        sim = self.batch.sim
-        seen = self.batch.reset()[0]
-        plain = self.plain.begin(sim.qpos[0], sim.qvel[0], sim.target[0], self.batch.memory.phase[0])
-        np.testing.assert_allclose(plain, seen, atol=1e-6)
-
-    def step(self, action: np.ndarray) -> bool:
-        step = self.batch.step(action[None], autoreset=False)
-        observation, reward, terminated, truncated, info = self.plain.step(action)
-        np.testing.assert_allclose(observation, step.observation[0], atol=1e-6)
-        assert reward == pytest.approx(step.reward[0], abs=1e-9)
-        assert (terminated, truncated) == (step.terminated[0], step.truncated[0])
-        assert info["is_success"] == step.success[0]
-        return bool(terminated or truncated)
-
-
-@pytest.mark.parametrize("stage", ["balance", "locomotion", "behavior"])
 @pytest.mark.parametrize("species", SPECIES)
-def test_plain_env_matches_batch(species: str, stage: str) -> None:
-    pair = Pair(everything_paid(species, stage, max_episode_steps=60))
-    rng = np.random.default_rng(0)
-    action, ended = np.zeros(pair.plain.action_space.shape), 0
-    for _ in range(200):
-        action = 0.9 * action + 0.3 * rng.normal(size=action.shape)
-        if pair.step(action):
-            ended += 1
-            pair.begin()
-    assert ended >= 3
-
-
-def test_plain_env_matches_after_retarget() -> None:
-    pair = Pair(everything_paid("trex", "locomotion", prey_distance_range=[1.0, 1.4], prey_lateral_range=[0.0, 0.0]))
-    before = pair.batch.sim.target[0].copy()
-    pair.step(np.zeros(pair.plain.action_space.shape))
-    assert not np.array_equal(pair.batch.sim.target[0], before)
-    pair.step(np.zeros(pair.plain.action_space.shape))
-
-
-def test_plain_env_push_interval() -> None:
-    cfg = compose(["species=trex", "stage=balance", "env.push_interval=0.02", "env.push_speed=2.0"])
-    env = PlainEnv(cfg)
+def test_plain_env_same_physics(species: str) -> None:
+    """Given the batch's commands it goes through the same states, to the last bit."""
+    cfg = compose([f"species={species}", "stage=locomotion", "env.push_speed=0"])
+    batch, env = BatchEnv(cfg, 1), PlainEnv(cfg)
+    batch.reset()
     env.reset(seed=0)
-    env.step(np.zeros(env.action_space.shape))
-    assert np.hypot(*env.data.qvel[:2]) > 1.0  # a push at every control step of 0.02 s
+    begun = batch.sim.state()["physics"][0]
+    mujoco.mj_setState(env.model, env.data, begun, mujoco.mjtState.mjSTATE_INTEGRATION.value)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        batch.step(rng.uniform(-1.0, 1.0, (1, batch.animal.model.nu)), autoreset=False)
+        observation = env.step(batch.signals.action[0])[0]
+        assert np.array_equal(env.data.qpos, batch.sim.qpos[0]) and np.array_equal(env.data.qvel, batch.sim.qvel[0])
+    assert np.array_equal(observation, np.concatenate([env.data.qpos[2:], env.data.qvel]))
+    assert env.dt == pytest.approx(batch.animal.control_timestep)
+
+
+def test_plain_env_action_range() -> None:
+    cfg = compose(["species=trex", "stage=balance"])
+    animal = Animal(cfg.species, cfg.sim)
+    for action, expected in ((0.0, animal.home_ctrl), (1.0, animal.ctrl_high), (-1.0, animal.ctrl_low)):
+        np.testing.assert_allclose(control(animal, np.full(animal.model.nu, action)), expected, atol=1e-12)
+
+
+def test_plain_env_ends_when_low() -> None:
+    cfg = compose(["species=trex", "stage=balance", "env.max_episode_steps=5"])
+    env = plain_env(cfg)
+    still = np.zeros(env.action_space.shape)
+    env.reset(seed=0)
+    ends = [env.step(still)[2:4] for _ in range(5)]
+    assert ends == [(False, False)] * 4 + [(False, True)]
+    env.reset()
+    env.unwrapped.data.qpos[2] = 0.5 * cfg.env.healthy_z_range[0]
+    assert env.step(still)[2]
 
 
 def test_plain_env_reset_is_seeded() -> None:
-    env = PlainEnv(compose(["species=velociraptor", "stage=balance"]))
+    env = plain_env(compose(["species=velociraptor", "stage=balance"]))
     first = env.reset(seed=3)[0]
     assert np.array_equal(env.reset(seed=3)[0], first)
     assert not np.array_equal(env.reset()[0], first)
@@ -149,7 +119,7 @@ def test_reference_uses_common_settings() -> None:
 
 
 class FakeContender:
-    """Reports given rates and writes down when it was run."""
+    """Returns given rates and logs when it ran."""
 
     def __init__(self, name: str, rates: list[float], log: list[str]) -> None:
         self.name, self.rates, self.log = name, iter(rates), log
@@ -180,7 +150,7 @@ def test_report_has_expected_keys(tmp_path, monkeypatch, capsys) -> None:
     stage = {"startup_s": 4.0, "evaluation_share": 0.05, "tracking_share": 0.001}
     monkeypatch.setattr(bench, "stage_metrics", lambda *_: stage)
     path = tmp_path / "bench.json"
-    assert bench.main(["--json", str(path)]) == 0
+    assert word("bench", "--json", path) == 0
     found = json.loads(path.read_text())
     assert sorted(found) == SPECIES
     for species in SPECIES:
@@ -189,10 +159,10 @@ def test_report_has_expected_keys(tmp_path, monkeypatch, capsys) -> None:
             "train": {f"{name}_steps_per_s": 100.0 + i for i, name in enumerate(["ppo", "ppo_reference", "sac"])},
             **stage,
         }
-    assert "SubprocVecEnv" in capsys.readouterr().out
+    assert "plain MujocoEnv, SubprocVecEnv(4)" in capsys.readouterr().out
 
 
 def test_unknown_species_single_message(capsys) -> None:
-    assert bench.main(["--species", "dodo"]) != 0
+    assert word("bench", "--species", "dodo") == 1
     error = capsys.readouterr().err
     assert "dodo" in error and "trex" in error and "Traceback" not in error

@@ -6,10 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from commands import word
 from omegaconf import OmegaConf
 
 from dinorl.config import STAGES, compose, conf_dir, flatten
-from dinorl.config.convert import main
 
 TABLES = Path(__file__).parent / "data" / "stage_tables"
 FILES = sorted(TABLES.glob("*/*.toml"))
@@ -47,7 +47,7 @@ def test_toml_recipe_matches_tables(path: Path) -> None:
 
 
 def test_conversion_reproduces_committed_recipe(tmp_path: Path) -> None:
-    assert main([str(TABLES), "--out", str(tmp_path)]) == 0
+    assert word("convert", TABLES, "--out", tmp_path) == 0
     for path in sorted((conf_dir() / "recipe" / "toml").glob("*/*.yaml")):
         assert (tmp_path / "toml" / path.parent.name / path.name).read_text() == path.read_text()
 
@@ -58,7 +58,7 @@ def test_skipped_keys_listed_with_reason(tmp_path: Path, capsys: pytest.CaptureF
         '[stage]\nname = "strut"\n[env]\nalive_bonus = 2\nstrike_bonus = 1.0\n'
         "[ppo]\nlearning_rat = 1e-3\n[colour]\nred = 1\n"
     )
-    assert main([str(tmp_path), "--name", "mine", "--out", str(tmp_path / "out")]) == 0
+    assert word("convert", tmp_path, "--name", "mine", "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
     for line in (
         "not taken: stage.name: 'strut': this stage of trex is called balance",
@@ -83,5 +83,5 @@ def test_invalid_table_folder_refused(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert main([str(tmp_path)]) == 2
+    assert word("convert", tmp_path) == 2
     assert message in capsys.readouterr().err

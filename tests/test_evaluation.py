@@ -10,9 +10,10 @@ from pathlib import Path
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from commands import word
 from omegaconf import OmegaConf
 
-from dinorl.bundle import bundle
+from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.film import film, subtitled
 from dinorl.bundle.locate import resolve
 from dinorl.config import compose
@@ -21,7 +22,7 @@ from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.evaluation.metrics import METRICS, clopper_pearson_lower, measure
 from dinorl.evaluation.recorder import Recorder
-from dinorl.reports.evaluation import evaluate, main
+from dinorl.reports.evaluation import evaluate
 from dinorl.tasks.signals import Signals, rows
 from dinorl.training.gate import THRESHOLDS
 
@@ -246,8 +247,9 @@ def test_null_policies_share_seeds() -> None:
 
 
 def test_evaluate_report_has_null_policies(stage_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(stage_run), "--episodes", "4", "--seed", "7", "--json", str(tmp_path / "new" / "e.json")]) == 0
-    report = json.loads((tmp_path / "new" / "e.json").read_text())
+    path = tmp_path / "new" / "e.json"
+    assert word("evaluate", stage_run, "--episodes", "4", "--seed", "7", "--json", path) == 0
+    report = json.loads(path.read_text())
     assert (report["episodes"], report["seed"], report["species"], report["stage"]) == (4, 7, "trex", "behavior")
     for part in (report, report["null"]["zero"], report["null"]["random"]):
         assert {
@@ -273,29 +275,29 @@ def test_evaluate_report_has_null_policies(stage_run: Path, tmp_path: Path, caps
 
 
 def test_evaluate_accepts_env_overrides(stage_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = resolve(stage_run)
-    assert evaluate(source, 2, 0, ["env.max_episode_steps=10"])["length_mean"] == 10
+    bundle = Bundle.open(stage_run)
+    assert evaluate(bundle, 2, 0, ["env.max_episode_steps=10"])["length_mean"] == 10
     for override, said in (
         ("ppo.gamma=0.9", "can only be given other conditions"),
         ("env.push_sped=1", "env.push_speed"),
         ("env.push_speed=fast", "fast"),
     ):
-        assert main([str(stage_run), "--episodes", "2", override]) == 1
+        assert word("evaluate", stage_run, "--episodes", "2", override) == 1
         assert said in capsys.readouterr().err
 
 
 def test_old_bundle_config_loads(stage_run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(resolve(stage_run), old)
-    config = OmegaConf.load(old / bundle.CONFIG)
+    config = OmegaConf.load(Bundle(old).files.config)
     del config["env"]["gait_clock_duty"], config["curriculum"]["min_success_lcb"]
-    OmegaConf.save(config, old / bundle.CONFIG)
-    assert bundle.load_config(old).env.gait_clock_duty == 0.5
+    OmegaConf.save(config, Bundle(old).files.config)
+    assert Bundle(old).config.env.gait_clock_duty == 0.5
 
 
 @pytest.mark.parametrize("ending, pictures", [(".gif", 12), (".mp4", 25)])
 def test_film_plays_in_real_time(stage_run: Path, tmp_path: Path, ending: str, pictures: int) -> None:
-    path = film(resolve(stage_run), tmp_path / f"film{ending}", seconds=1.0)
+    path = film(Bundle.open(stage_run), tmp_path / f"film{ending}", seconds=1.0)
     frames = sum(1 for _ in imageio.get_reader(path))
     assert frames == pytest.approx(pictures, abs=1)
     assert path.stat().st_size < 1_000_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import word
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
-from dinorl.tracking.tracker import NullTracker
 from dinorl.training import faults
 from dinorl.training.stage import run_stage
 
@@ -36,7 +36,7 @@ def test_fault_recorded_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_down(monkeypatch, animal=5, every=60)
-    result = run_stage(compose(list(SMALL)), tmp_path, NullTracker())  # type: ignore[arg-type]
+    result = run_stage(compose(list(SMALL)), tmp_path)
     assert result.timesteps == 1280, "a few breakdowns stop nothing"
     kept = sorted((tmp_path / "faults").iterdir())
     assert 1 <= len(kept) <= 5
@@ -45,7 +45,7 @@ def test_fault_recorded_and_replayed(
     cfg = compose(list(SMALL))
     env = BatchEnv(cfg, 1)
     joint = env.animal.model.joint(env.animal.model.dof_jntid[env.animal.joint_qvel[3]]).name
-    assert faults.main([str(kept[0])]) == 0
+    assert word("replay-fault", kept[0]) == 0
     said = capsys.readouterr().out
     assert joint in said and "BROKEN" in said
 
@@ -54,7 +54,7 @@ def test_excess_faults_stop_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     break_down(monkeypatch, animal=5, every=1)
     monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     with pytest.raises(faults.TooManyFaults, match=r"sim\.timestep=0\.002 sim\.frame_skip=10"):
-        run_stage(compose(list(SMALL)), tmp_path, NullTracker())  # type: ignore[arg-type]
+        run_stage(compose(list(SMALL)), tmp_path)
     assert len(list((tmp_path / "faults").iterdir())) <= faults.KEPT
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dinorl.learners.algorithms import deterministic, make_model, wrapped
 
 from dinorl.config import ConfigError, compose
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.mirror import mirror_of
+from dinorl.learners.base import make_learner
 from dinorl.learners.vec_env import DinoVecEnv, MirrorVecEnv
 from dinorl.sim.model import Animal
 from tests.conftest import SPECIES
@@ -72,11 +72,9 @@ def test_mirror_is_involution(species: str) -> None:
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_policy_is_mirror_equivariant(algo: str) -> None:
     cfg = compose(["species=trex", "stage=locomotion", f"algo={algo}", "sim.n_envs=64", "ppo.batch_size=64"])
-    raw = DinoVecEnv(cfg)
-    env = wrapped(cfg, raw)
-    policy = deterministic(make_model(cfg, env), env)
-    mirror, everyone = mirror_of(raw.batch.animal), np.ones(64, dtype=bool)
-    seen = raw.reset()
+    learner = make_learner(cfg)
+    policy, mirror, everyone = learner.policy(), mirror_of(learner.batch.animal), np.ones(64, dtype=bool)
+    seen = learner.batch.reset()
     assert 0 < mirror.second_half(seen).sum() < 64
     np.testing.assert_allclose(
         policy(mirror.shown(seen, everyone)), mirror.acted(policy(seen), everyone), rtol=0, atol=1e-5

@@ -82,7 +82,7 @@ def test_tracking_survives_server_outage(server: Server, tmp_path: Path) -> None
     assert "type dinorl send" in " ".join(done.stdout.split())
 
     server.start()
-    subprocess.run([sys.executable, "-m", "dinorl.commands.send", "outputs"], cwd=here, check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "dinorl", "send", "outputs"], cwd=here, check=True, timeout=240)
     mlflow = client(server.uri)
     experiment = mlflow.get_experiment_by_name("dinorl")
     assert experiment is not None

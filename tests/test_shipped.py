@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dinorl.bundle import bundle, locate
+from dinorl.bundle.bundle import Bundle
+from dinorl.bundle.locate import zoo as names
 from dinorl.bundle.player import load_player
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.reports import zoo
 
 EPISODES, SEED = 32, 700_000
-SHIPPED = locate.zoo()
-MOVING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "locomotion")
-ACTING = sorted(name for name, folder in SHIPPED.items() if bundle.load_meta(folder)["stage"] == "behavior")
+SHIPPED = {name: Bundle(folder) for name, folder in names().items()}
+MOVING = sorted(name for name, bundle in SHIPPED.items() if bundle.meta["stage"] == "locomotion")
+ACTING = sorted(name for name, bundle in SHIPPED.items() if bundle.meta["stage"] == "behavior")
 LEFT, RIGHT = "env.first_target_bearing_range=[1.57,1.57]", "env.first_target_bearing_range=[-1.57,-1.57]"
 
 
 def evaluate(name: str, *overrides: str) -> dict[str, float]:
-    source = SHIPPED[name]
-    return Evaluator(bundle.load_config(source, overrides), EPISODES, SEED).run(load_player(source))
+    bundle = SHIPPED[name]
+    return Evaluator(bundle.config_with(overrides), EPISODES, SEED).run(load_player(bundle))
 
 
 def lower(rate: float) -> float:
@@ -38,17 +39,17 @@ def test_zoo_has_all_stages() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_card_matches_current_model(name: str) -> None:
-    folder, about = SHIPPED[name], zoo.card(SHIPPED[name])
-    assert zoo.outdated(folder) is None
+    bundle, about = SHIPPED[name], zoo.card(SHIPPED[name].path)
+    assert bundle.outdated() is None
     assert about["evaluation"]["episodes"] == 200 and {"zero", "random"} == set(about["evaluation"]["null"])
     assert about["gate"] == "passed" and about["git_sha"] and about["stage_seconds"] > 0
-    assert sum(path.stat().st_size for path in folder.iterdir()) < zoo.LARGEST
+    assert sum(path.stat().st_size for path in bundle.path.iterdir()) < zoo.LARGEST
 
 
 @pytest.mark.parametrize("name", MOVING + ACTING)
 def test_null_policies_earn_nothing(name: str) -> None:
     """A strike's recipe paid more for standing level to the end than for the strike."""
-    nulls = zoo.card(SHIPPED[name])["evaluation"]["null"]
+    nulls = zoo.card(SHIPPED[name].path)["evaluation"]["null"]
     assert all(null["return_mean"] < 0.0 for null in nulls.values())
 
 
@@ -62,7 +63,7 @@ def test_event_any_bearing(name: str) -> None:
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_bearing(name: str) -> None:
     """Over whole episodes, the turn included: that is where it would fall, or run on past its target."""
-    gate = bundle.load_config(SHIPPED[name]).curriculum
+    gate = SHIPPED[name].config.curriculum
     assert gate.min_avg_forward_vel is not None
     upright = 1.0 - evaluate(name, "env.first_target_bearing_range=[0,0]")["fall_rate"]
     for side in (LEFT, RIGHT):
@@ -75,8 +76,8 @@ def test_locomotion_any_bearing(name: str) -> None:
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_initial_heading(name: str) -> None:
     """Over five seconds the headings, which are drawn from the whole circle, have nothing to do with the speed."""
-    source = SHIPPED[name]
-    policy, batch = load_player(source), Evaluator(bundle.load_config(source), 4 * EPISODES).batch
+    bundle = SHIPPED[name]
+    policy, batch = load_player(bundle), Evaluator(bundle.config, 4 * EPISODES).batch
     batch.seed(SEED)
     observation = batch.reset()
     quarter = np.floor((2.0 * np.arctan2(batch.sim.qpos[:, 6], batch.sim.qpos[:, 3]) % (2 * np.pi)) / (np.pi / 2))

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import word
 
-from dinorl.commands.send import main as send
 from dinorl.config import Config, compose, flatten
 from dinorl.tracking import runs, store
 from dinorl.tracking.lineage import close_runs, open_lineages
@@ -102,8 +102,8 @@ def test_unsent_metrics_sent_later(
         assert track(cfg, tmp_path / "run", 20) is None
     said = " ".join(capsys.readouterr().out.split())
     assert "MLflow cannot be reached (ConnectionError)" in said
-    assert f"python -m dinorl.tracking.send {tmp_path / 'run'}" in said
-    assert send([str(tmp_path)]) == 0
+    assert f"dinorl send {tmp_path / 'run'}" in said
+    assert word("send", tmp_path) == 0
     run_id = Spool(tmp_path / "run").run_id
     assert run_id is not None
     assert history(run_id, "reward/alive") == [(step, step / 2) for step in range(20)]

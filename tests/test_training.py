@@ -19,8 +19,8 @@ from dinorl.bundle import write
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import resolve
 from dinorl.bundle.player import load_player
+from dinorl.config import ALGORITHMS as KNOWN
 from dinorl.config import Config, ConfigError, compose
-from dinorl.config.tree import groups
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.learners import state
 from dinorl.learners.base import make_learner
@@ -30,7 +30,7 @@ from dinorl.tracking.listener import Listener
 from dinorl.training.gate import THRESHOLDS, Gate
 from dinorl.training.stage import run_stage
 
-ALGORITHMS = groups("algo")
+ALGORITHMS = sorted(KNOWN)
 
 
 class Recorder(Listener):

@@ -15,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinorl.learners.algorithms import make_model, wrapped
 
-from dinorl.bundle import bundle
-from dinorl.bundle.player import load_player
+from dinorl.bundle import write
+from dinorl.bundle.bundle import Bundle
+from dinorl.bundle.player import load_player as play
 from dinorl.config import ConfigError, compose
-from dinorl.learners.vec_env import DinoVecEnv
-from dinorl.tracking.tracker import NullTracker
 from dinorl.training import stage
 
-ARRAYS = (bundle.POLICY, bundle.NORMALIZATION)
-TEXTS = ("meta.json", bundle.CONFIG)
+ARRAYS = (BundleFolder.policy.name, BundleFolder.normalization.name)
+TEXTS = ("meta.json", BundleFolder.config.name)
 
 
 class Evil:
@@ -41,8 +39,7 @@ class Evil:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = compose(["species=trex", "stage=balance", "sim.n_envs=2", "ppo.n_steps=8", "ppo.batch_size=16"])
-    env = wrapped(cfg, DinoVecEnv(cfg))
-    return bundle.save(tmp_path_factory.mktemp("honest") / "b", make_model(cfg, env), env, cfg, {})
+    return write.save(tmp_path_factory.mktemp("honest") / "b", make_learner(cfg), cfg, {})
 
 
 @pytest.fixture
@@ -85,29 +82,29 @@ def test_pickle_payload_refused(name: str, form: str, stranger: Path, tmp_path: 
     else:
         path.write_bytes(object_array(evil))  # an .npy under the name of an .npz
     with pytest.raises(ConfigError, match=name):
-        load_player(stranger)
-        bundle.load_meta(stranger)
+        play(Bundle(stranger))
+        _ = Bundle(stranger).meta
     assert not canary.exists()
     pickle.loads(pickle.dumps(evil))
     assert canary.exists()  # it would have worked
 
 
 def test_zip_bomb_refused(stranger: Path) -> None:
-    with zipfile.ZipFile(stranger / bundle.POLICY, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stranger / BundleFolder.policy.name, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("big.npy", "w") as member:
             for _ in range(300):
                 member.write(bytes(1 << 20))
-    assert (stranger / bundle.POLICY).stat().st_size < 1 << 20
+    assert (stranger / BundleFolder.policy.name).stat().st_size < 1 << 20
     with pytest.raises(ConfigError, match="unpacked; expected at most"):
-        load_player(stranger)
+        play(Bundle(stranger))
 
 
 def test_huge_array_header_refused(stranger: Path) -> None:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
-    with_member(stranger / bundle.POLICY, file.getvalue())
-    with pytest.raises(ConfigError, match=bundle.POLICY):
-        load_player(stranger)
+    with_member(stranger / BundleFolder.policy.name, file.getvalue())
+    with pytest.raises(ConfigError, match=BundleFolder.policy.name):
+        play(Bundle(stranger))
 
 
 @pytest.mark.parametrize("name", ARRAYS + TEXTS)
@@ -115,13 +112,13 @@ def test_symlinks_and_fifos_refused(name: str, honest: Path, stranger: Path) -> 
     (stranger / name).unlink()
     (stranger / name).symlink_to(honest / name)
     with pytest.raises(ConfigError, match="found a link"):
-        load_player(stranger)
-        bundle.load_meta(stranger)
+        play(Bundle(stranger))
+        _ = Bundle(stranger).meta
     (stranger / name).unlink()
     os.mkfifo(stranger / name)
     with pytest.raises(ConfigError, match="found something else"):  # without a wait
-        load_player(stranger)
-        bundle.load_meta(stranger)
+        play(Bundle(stranger))
+        _ = Bundle(stranger).meta
 
 
 @pytest.mark.parametrize(
@@ -141,51 +138,53 @@ def test_symlinks_and_fifos_refused(name: str, honest: Path, stranger: Path) -> 
     ],
 )
 def test_malicious_config_refused(found: str, planted: str, said: str, stranger: Path) -> None:
-    path = stranger / bundle.CONFIG
+    path = stranger / BundleFolder.config.name
     text = path.read_text()
     assert found in text
     path.write_text(text.replace(found, planted))
     with pytest.raises(ConfigError, match=said):
-        load_player(stranger)
+        play(Bundle(stranger))
 
 
 def test_bundle_without_model_hash_refused(stranger: Path) -> None:
     (stranger / "meta.json").write_text('{"species": "trex", "algo": "ppo", "seed": 0, "timesteps": 1}')
     with pytest.raises(ConfigError, match="expected mjcf_sha256 in it"):
-        load_player(stranger)
+        play(Bundle(stranger))
 
 
 def test_mismatched_statistics_shape_refused(stranger: Path) -> None:
-    path = stranger / bundle.NORMALIZATION
+    path = stranger / BundleFolder.normalization.name
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     np.savez(path, **{**arrays, "obs_mean": np.zeros(3)})
     with pytest.raises(ConfigError, match="obs_mean"):
-        load_player(stranger)
+        play(Bundle(stranger))
 
 
 @pytest.mark.parametrize("command", [["dinorl.reports.evaluation"], ["dinorl.commands.play", "--video", "film.mp4"]])
 def test_commands_report_hostile_bundle(command: list[str], stranger: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    with_member(stranger / bundle.POLICY, object_array(Evil(canary)))
+    with_member(stranger / BundleFolder.policy.name, object_array(Evil(canary)))
     done = subprocess.run([sys.executable, "-m", command[0], str(stranger), *command[1:]], cwd=tmp_path,
                           capture_output=True, text=True, timeout=120)  # fmt: skip
     assert done.returncode != 0 and not canary.exists() and not (tmp_path / "film.mp4").exists()
-    assert "Traceback" not in done.stderr and bundle.POLICY in done.stderr
+    assert "Traceback" not in done.stderr and BundleFolder.policy.name in done.stderr
     assert json.loads((stranger / "meta.json").read_text())["algo"] == "ppo"
 
 
-@pytest.mark.parametrize("name", ["state.npz", bundle.OPTIMIZER, bundle.RANDOM, "progress.json", "replay"])
+@pytest.mark.parametrize(
+    "name", ["state.npz", BundleFolder.optimizer.name, BundleFolder.random.name, "progress.json", "replay"]
+)
 def test_pickle_in_resume_state_refused(name: str, tmp_path: Path) -> None:
     cfg = compose(["species=trex", "stage=balance", "algo=sac", "sim.n_envs=4", "sac.batch_size=8",
                    "sac.buffer_size=64", "sac.learning_starts=8", "curriculum.timesteps=64", "eval.every=32",
                    "eval.episodes=1", "env.max_episode_steps=5", "eval.video_seconds=0", "sim.threads=1"])  # fmt: skip
     canary, run = tmp_path / "canary", tmp_path / "run"
-    stage.run_stage(cfg, run, NullTracker())  # type: ignore[arg-type]
+    stage.run_stage(cfg, run)
     found = [*(run / "replay").iterdir()] if name == "replay" else [*run.glob(f"bundle/[0-9]*/{name}")]
     assert found
     for path in found:
         path.write_bytes(pickle.dumps(Evil(canary), protocol=0))
-    with pytest.raises(ConfigError, match="none of its bundles can be gone on with"):
-        stage.run_stage(cfg, run, NullTracker())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="none of its bundles can be resumed from"):
+        stage.run_stage(cfg, run)
     assert not canary.exists()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import word
 
-from dinorl.bundle import bundle, locate
+from dinorl.bundle import locate
+from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import resolve
 from dinorl.config import ConfigError, compose
 from dinorl.files.run_folder import write_status
@@ -27,7 +29,7 @@ def empty_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_added_run_resolves_by_name(stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert zoo.main(["add", str(stage_run)]) == 0
+    assert word("zoo", "add", stage_run) == 0
     shipped = resolve("trex/bite")
     assert shipped == empty_zoo / "trex" / "zoo" / "bite"
     assert {p.name for p in shipped.iterdir()} == {
@@ -40,16 +42,16 @@ def test_added_run_resolves_by_name(stage_run: Path, empty_zoo: Path, capsys: py
     about = zoo.card(shipped)
     assert about["evaluation"]["episodes"] == 200 and "zero" in about["evaluation"]["null"]
     assert about["recipe"] is None, "the run was composed without Hydra's command: nobody knows"
-    assert about["mjcf_sha256"] == bundle.load_meta(shipped)["mjcf_sha256"] and zoo.outdated(shipped) is None
+    assert about["mjcf_sha256"] == Bundle(shipped).meta["mjcf_sha256"] and Bundle(shipped).outdated() is None
     capsys.readouterr()
-    assert zoo.main(["list"]) == 0
+    assert word("zoo", "list") == 0
     listed = capsys.readouterr().out
     assert "trex/bite" in listed and "%" in listed
     before = (shipped / "policy.npz").read_bytes()
-    assert zoo.main(["add", str(shipped)]) == 0, "measured again, from itself"
+    assert word("zoo", "add", shipped) == 0, "measured again, from itself"
     assert (shipped / "policy.npz").read_bytes() == before and zoo.card(shipped)["seed"] == about["seed"]
     (shipped / "card.json").write_text(json.dumps(about | {"seed": 7, "evaluation": None}))
-    assert zoo.main(["measure", "trex/bite"]) == 0
+    assert word("zoo", "measure", "trex/bite") == 0
     assert zoo.card(shipped) == about | {"seed": 7}, "the same numbers again, and the rest of the card as it was"
 
 
@@ -63,7 +65,7 @@ def test_zoo_bundle_drops_machine_paths(stage_run: Path, empty_zoo: Path, tmp_pa
         "hydra: {overrides: {task: [species=trex, seed=0, ppo.gamma=0.9]}, runtime: {choices: {recipe: default}}}"
     )
     config.write_text(text.replace("warm_start: null", "warm_start: /home/me/1").replace("parent: null", "parent: /me"))
-    zoo.main(["add", str(run)])
+    word("zoo", "add", run)
     assert "/me" not in (resolve("trex/bite") / "config.yaml").read_text()
     assert zoo.card(resolve("trex/bite"))["recipe"] == {"name": "default", "overrides": ["ppo.gamma=0.9"]}
 
@@ -71,19 +73,19 @@ def test_zoo_bundle_drops_machine_paths(stage_run: Path, empty_zoo: Path, tmp_pa
 def test_outdated_bundle_reports_no_metrics(
     stage_run: Path, empty_zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    zoo.main(["add", str(stage_run)])
+    word("zoo", "add", stage_run)
     meta = resolve("trex/bite") / "meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"mjcf_sha256": "0" * 64}))
     capsys.readouterr()
-    assert zoo.main(["list"]) == 0
+    assert word("zoo", "list") == 0
     listed = capsys.readouterr().out
     assert "the model of trex has changed" in listed and "%" not in listed
-    assert zoo.main(["measure", "trex/bite"]) == 1
+    assert word("zoo", "measure", "trex/bite") == 1
     assert "has changed" in capsys.readouterr().err
 
 
 def test_unknown_zoo_name_reported(empty_zoo: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trex/bite: no bundle there.*dinorl\.zoo lists"):
+    with pytest.raises(ConfigError, match=r"trex/bite: no bundle there.*dinorl zoo list shows"):
         resolve("trex/bite")
 
 

@@ -1,1 +1,1 @@
-"""What ``dinorl.benchmarks.report`` measures, and what it compares with."""
+"""What ``dinorl bench`` measures, and what it compares with."""

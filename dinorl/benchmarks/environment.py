@@ -1,4 +1,4 @@
-"""Environment-only speed: our batch, the limit, and plain environments in Stable-Baselines3's vectorisers."""
+"""Environment speed: our batch, the limit, and plain environments in Stable-Baselines3's vectorisers."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ import numpy as np
 from joblib import cpu_count
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-from dinorl.benchmarks.plain_env import PlainEnv, control
+from dinorl.benchmarks.plain_env import control, plain_env
 from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv
 from dinorl.learners.vec_env import DinoVecEnv
 from dinorl.sim.model import Animal
 
 PLAIN_ENVIRONMENTS = 4
-# So many random actions, uniform in [-1, 1], are drawn beforehand and played round and round.
-ACTIONS = 64
+ACTIONS = 64  # random ones, drawn beforehand and repeated
 
 
 class Contender(Protocol):
-    """Something whose speed is measured, a while at a time."""
+    """Something whose speed is measured."""
 
     def run(self, seconds: float) -> float:
-        """Step for about so long and return environment steps per second."""
+        """Step for about ``seconds`` and return environment steps per second."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its resources."""
 
 
 class VecEnvContender:
     """Steps a VecEnv with random actions.
 
     Attributes:
-        steps, episodes: environment steps done and episodes ended so far.
+        steps, episodes: environment steps and ended episodes so far.
     """
 
     def __init__(self, env: VecEnv) -> None:
@@ -52,9 +51,9 @@ class VecEnvContender:
         self.steps = self.episodes = 0
 
     def run(self, seconds: float) -> float:
-        """Step for about so long and return environment steps per second."""
-        begun, before = time.perf_counter(), self.steps
-        while (elapsed := time.perf_counter() - begun) < seconds:
+        """Step for about ``seconds`` and return environment steps per second."""
+        began, before = time.perf_counter(), self.steps
+        while (elapsed := time.perf_counter() - began) < seconds:
             done = self._env.step(self._actions[self._calls % ACTIONS])[2]
             self._calls += 1
             self.steps += self._env.num_envs
@@ -70,38 +69,42 @@ class VecEnvContender:
 class Motion:
     """An episode of one animal of the batch."""
 
-    state: np.ndarray  # MuJoCo's integration state at its beginning
-    commands: np.ndarray  # (steps, actuators) what the servos were told, rad
+    state: np.ndarray  # MuJoCo's first integration state
+    commands: np.ndarray  # (steps, actuators) servo targets, rad
 
 
 def record(cfg: Config, steps: int = 20_000, n: int = 32) -> list[Motion]:
-    """Return the episodes of ``n`` animals of the batch that act at random, ``steps`` control steps of all together."""
+    """Return the episodes of ``n`` animals in the batch under random actions.
+
+    Args:
+        steps: control steps, all animals together.
+    """
     env = BatchEnv(cfg, n)
     env.seed(0)
     env.reset()
     rng = np.random.default_rng(0)
     began, motions = list(env.sim.state()["physics"]), list[Motion]()
-    told: list[list[np.ndarray]] = [[] for _ in range(n)]
+    commanded: list[list[np.ndarray]] = [[] for _ in range(n)]
     for _ in range(max(1, steps // n)):
         done = env.step(rng.uniform(-1.0, 1.0, (n, *env.action_space.shape))).episodes.ids
         commands = control(env.animal, env.signals.action)
         for i in range(n):
-            told[i].append(commands[i])
+            commanded[i].append(commands[i])
         if done.size:
             now = env.sim.state()["physics"]
         for i in done:
-            motions.append(Motion(began[i], np.stack(told[i])))
-            began[i], told[i] = now[i], []
-    return motions + [Motion(began[i], np.stack(told[i])) for i in range(n) if told[i]]
+            motions.append(Motion(began[i], np.stack(commanded[i])))
+            began[i], commanded[i] = now[i], []
+    return motions + [Motion(began[i], np.stack(commanded[i])) for i in range(n) if commanded[i]]
 
 
 class Limit:
-    """Plain ``mj_step`` loops, a thread and an ``MjData`` each: no observation, no reward.
+    """Plain ``mj_step`` loops, one thread and ``MjData`` each: no observation, no reward.
 
-    They step what the batch steps, its own episodes recorded: animals that lie, shake or stand cost different physics.
+    They replay recorded episodes of the batch, as a lying, a shaking and a standing animal cost different physics.
 
     Attributes:
-        steps: control steps done so far, all threads together.
+        steps: control steps so far, all threads together.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -112,11 +115,11 @@ class Limit:
         self.steps = 0
 
     def run(self, seconds: float) -> float:
-        """Step for about so long and return control steps per second, all threads together."""
-        begun = time.perf_counter()
+        """Step for about ``seconds`` and return control steps per second, all threads together."""
+        began = time.perf_counter()
         with ThreadPoolExecutor(len(self._data)) as pool:
-            steps = sum(pool.map(partial(self._loop, begun + seconds), self._data, self._motions))
-        elapsed = time.perf_counter() - begun
+            steps = sum(pool.map(partial(self._loop, began + seconds), self._data, self._motions))
+        elapsed = time.perf_counter() - began
         self.steps += steps
         return steps / elapsed
 
@@ -132,12 +135,12 @@ class Limit:
         return steps
 
     def close(self) -> None:
-        """Nothing to free: the threads end with each run."""
+        """Nothing to free: threads end with each run."""
 
 
 def environment_contenders(cfg: Config) -> dict[str, Contender]:
-    """Return what is compared, by its name in the report."""
-    make = partial(PlainEnv, cfg)
+    """Return the contenders by their names in the report."""
+    make = partial(plain_env, cfg)
     return {
         "batch": VecEnvContender(DinoVecEnv(cfg)),
         "limit": Limit(cfg),

@@ -1,41 +1,40 @@
-"""How fast it is here: ``python -m dinorl.bench [--species S] [--json FILE]``.
+"""How fast dinorl is here, as numbers and as a table.
 
-For each animal, all in one run: environment steps per second of our batch, of plain ``mj_step`` loops (the limit) and
-of a plain one-animal environment in Stable-Baselines3's vectorisers; training steps per second with our defaults and
-with reference settings; then one real stage. Contenders take turns in short rounds, so that whatever else the machine
-does meets all of them; the medians count.
+For each animal, in one run:
+
+* environment steps per second of our batch, of plain ``mj_step`` loops (the limit), and of a plain one-animal
+  ``MujocoEnv`` in Stable-Baselines3's vectorisers;
+* training steps per second with our defaults and with reference settings;
+* one real stage.
+
+Contenders take turns in short rounds, so that other load on the machine meets all of them. Medians count.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import statistics
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from joblib import cpu_count
-from rich.console import Console
 from rich.table import Table
 
 from dinorl.benchmarks.environment import Contender, environment_contenders
 from dinorl.benchmarks.stage import stage_metrics
 from dinorl.benchmarks.training import training_contenders
-from dinorl.config import ConfigError, compose, conf_dir
+from dinorl.config import compose
 
 ROWS = {
     "env": {
         "batch": "batch",
         "limit": "limit: mj_step loops",
-        "dummy": "plain, DummyVecEnv(4)",
-        "subproc": "plain, SubprocVecEnv(4)",
+        "dummy": "plain MujocoEnv, DummyVecEnv(4)",
+        "subproc": "plain MujocoEnv, SubprocVecEnv(4)",
     },
     "train": {"ppo": "PPO", "ppo_reference": "PPO, reference settings", "sac": "SAC"},
 }
-# Promises on two cores: a line of the report, what it is of the numbers, and what it must at least or at most be.
+# Promises on two cores: title, value, and its lower or upper bound.
 CHECKS: list[tuple[str, Callable[[dict[str, Any]], float], str, float]] = [
     ("batch / limit", lambda r: _ratio(r["env"], "batch", "limit"), ">=", 0.85),
     ("batch / SubprocVecEnv", lambda r: _ratio(r["env"], "batch", "subproc"), ">=", 2.5),
@@ -51,7 +50,7 @@ def _ratio(rates: dict[str, float], one: str, other: str) -> float:
 
 
 def median_rates(contenders: dict[str, Contender], rounds: int, seconds: float) -> dict[str, float]:
-    """Return each contender's median steps per second over rounds in which they take turns; close them."""
+    """Return each contender's median steps per second over rounds of turns, and close them."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     try:
         for _ in range(rounds):
@@ -69,7 +68,7 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     Args:
         species: its name.
         quick: rough numbers in a fraction of the time.
-        say: is told what is being measured.
+        say: takes a line about what is measured now.
 
     Returns:
         ``env``, ``train`` (steps per second), ``startup_s``, ``evaluation_share``, ``tracking_share``.
@@ -82,13 +81,13 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     say(f"{species}: training")
     train = median_rates(training_contenders(cfg, sac), 1 if quick else 3, seconds)
     say(f"{species}: a stage")
-    # long enough for two evaluations at their usual distance, as a stage needs them to pass its gate
+    # long enough for two evaluations, the fewest that pass a gate
     wanted = round(5.0 * train["ppo_steps_per_s"]) if quick else 2 * cfg.eval.every
     return {"env": env, "train": train} | stage_metrics(cfg, min(cfg.curriculum.timesteps, wanted))
 
 
 def table(results: dict[str, dict[str, Any]]) -> Table:
-    """Return the report for people."""
+    """Return the numbers of :func:`measure`, by species, as a table."""
     shown = Table(title=f"{cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     shown.add_column("steps per second")
     for species in results:
@@ -105,33 +104,3 @@ def table(results: dict[str, dict[str, Any]]) -> Table:
             cells.append(f"[{'green' if holds else 'red'}]{number:.3g}")
         shown.add_row(f"{title} ({sign} {bound:g})", *cells)
     return shown
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the table, write the JSON; return the exit status."""
-    everyone = sorted(path.stem for path in conf_dir().glob("species/*.yaml"))
-    parser = argparse.ArgumentParser(
-        prog="python -m dinorl.benchmarks.report", description="Measure how fast dinorl is here."
-    )
-    parser.add_argument("--species", help=f"one of {', '.join(everyone)}, or several with commas (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
-    parser.add_argument("--quick", action="store_true", help="rough numbers in a fraction of the time")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    try:
-        results = {
-            species: measure(species, chosen.quick, lambda text: console.print(text, style="dim"))
-            for species in (chosen.species.split(",") if chosen.species else everyone)
-        }
-    except (ConfigError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    console.print(table(results))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=2) + "\n")
-        console.print(f"wrote {chosen.json}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

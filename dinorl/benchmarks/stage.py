@@ -1,4 +1,4 @@
-"""One real stage, as a person starts it: how soon it trains, and what its time goes into besides training."""
+"""One real stage from the command line: time to its first step, and the shares of evaluation and tracking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import dinorl
 from dinorl.config import Config
 from dinorl.tracking.store import client
 
-# What a stage logs of itself, by its name in the report.
+# Metrics that a stage logs, by their names in the report.
 METRICS = {
     "startup_s": "time/since_command_s",
     "evaluation_share": "time/evaluation_share",
@@ -21,10 +21,10 @@ METRICS = {
 
 
 def run_command(arguments: list[str], folder: Path) -> None:
-    """Run ``python -m dinorl`` in a folder.
+    """Run ``dinorl`` in a folder.
 
     Raises:
-        RuntimeError: it failed; the message has the end of what it printed.
+        ChildProcessError: it failed; the message has the end of its output.
     """
     root = str(Path(dinorl.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -38,20 +38,23 @@ def run_command(arguments: list[str], folder: Path) -> None:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"python -m dinorl {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
+        raise ChildProcessError(f"dinorl {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
 
 
 def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
-    """Train one stage from the command line and return what it logged of its time.
+    """Train one stage from the command line and return :data:`METRICS`.
 
     Args:
-        cfg: says which species, stage and algorithm; their defaults apply, evaluations and tracking included.
+        cfg: gives species, stage and algorithm; all else has its default.
         timesteps: the stage's budget.
+
+    Raises:
+        ChildProcessError: the stage failed.
     """
     stage = [f"species={cfg.species.name}", f"stage={cfg.stage.name}", f"algo={cfg.algo.name}"]
     rollout = cfg.ppo.n_steps * cfg.sim.n_envs
     with tempfile.TemporaryDirectory() as folder:
-        # a first, tiny run, so that the store is there and the files are in the machine's cache
+        # a tiny run first makes the store and warms the file cache
         run_command(
             [*stage, f"curriculum.timesteps={rollout}", "eval.episodes=1", "eval.video_seconds=0"], Path(folder)
         )
@@ -60,7 +63,7 @@ def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
 
 
 def _logged(uri: str, stage: str) -> dict[str, float]:
-    """Return the metrics of the stage that was run last."""
+    """Return the metrics of the newest run of a stage."""
     mlflow = client(uri)
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     runs = mlflow.search_runs(experiments, filter_string=f"tags.stage = '{stage}'", order_by=["start_time DESC"])

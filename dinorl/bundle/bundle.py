@@ -38,10 +38,13 @@ class Bundle:
 
     Args:
         path: its folder; :meth:`open` finds it from what a user typed.
+
+    Attributes:
+        files: where its files lie.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._files = path, BundleFolder(path)
+        self.path, self.files = path, BundleFolder(path)
 
     @classmethod
     def open(cls, where: str | Path) -> Bundle:
@@ -62,10 +65,10 @@ class Bundle:
         Raises:
             ConfigError: it says too little.
         """
-        meta = read_json(self._files.meta)
+        meta = read_json(self.files.meta)
         for key in _META_KEYS:
             if key not in meta:
-                raise ConfigError(f"{self._files.meta}: expected {key} in it, found {', '.join(meta) or 'nothing'}")
+                raise ConfigError(f"{self.files.meta}: expected {key} in it, found {', '.join(meta) or 'nothing'}")
         return meta
 
     @cached_property
@@ -86,7 +89,7 @@ class Bundle:
         Raises:
             ConfigError: an override does not fit; or see :attr:`config`.
         """
-        file = self._files.config
+        file = self.files.config
         config = OmegaConf.merge(base_values(), read_config(file))
         try:
             parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -144,13 +147,12 @@ class Bundle:
         Raises:
             ConfigError: the config has more units than there are weights.
         """
-        algo = self.config.algo.name
-        layers = getattr(self.config, algo).policy_kwargs.net_arch
+        algo, layers = self.config.algo.name, self.config.algorithm.policy_kwargs.net_arch
         needed = sum(a * b for a, b in itertools.pairwise(layers))
         found = sum(array.size for array in self._policy[POLICY].values())
         if needed > found:
             raise ConfigError(
-                f"{self._files.config}: {algo}.policy_kwargs.net_arch={layers} has more than {needed:,} weights, "
+                f"{self.files.config}: {algo}.policy_kwargs.net_arch={layers} has more than {needed:,} weights, "
                 f"and {POLICY}.npz has {found:,}"
             )
 
@@ -182,4 +184,4 @@ class Bundle:
         if self.meta["mjcf_sha256"] == mjcf_hash(self.config.species):
             return None
         species = self.meta["species"]
-        return f"the model of {species} has changed since this policy was trained; its numbers hold no longer"
+        return f"the model of {species} has changed since this policy was trained; its numbers no longer hold"

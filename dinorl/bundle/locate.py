@@ -38,7 +38,7 @@ def resolve(where: str | Path) -> Path:
     found = "it does not exist" if not path.exists() else f"found no {META} in it, in bundle/ or in bundle/best/"
     raise ConfigError(
         f"{where}: no bundle there: {found}. Give the path of a bundle, of a stage's run folder, an MLflow run id, or "
-        "a name that python -m dinorl.zoo lists"
+        "a name that dinorl zoo list shows"
     )
 
 

@@ -1,24 +1,32 @@
-"""``python -m dinorl.tracking.send FOLDER``: sends MLflow what runs could not send themselves."""
+"""``dinorl send``: sends MLflow what runs could not send themselves."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
-from dinorl.files.run_folder import TrackedFolder
-from dinorl.tracking.spool import Spool
+from dinorl.commands import Parser
+
+SUMMARY = "Send MLflow what runs could not send themselves."
+REFUSED = 2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Send what waits below a folder; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dinorl.commands.send", description="Send MLflow what waits.")
+def add_arguments(parser: Parser) -> None:
+    """Declare the arguments."""
     parser.add_argument("folder", type=Path, help="a run folder, or a folder of many")
-    chosen = parser.parse_args(arguments)
-    spools = sorted(chosen.folder.rglob(TrackedFolder.spool.name))
+
+
+def run(options: Namespace) -> int:
+    """Send everything unsent below a folder; return the exit status, 1 if some could not be sent."""
+    from dinorl.config import ConfigError
+    from dinorl.files.run_folder import TrackedFolder
+    from dinorl.tracking.spool import Spool
+
+    name = TrackedFolder.spool.name
+    spools = sorted(options.folder.rglob(name))
     if not spools:
-        print(f"{chosen.folder}: found no {TrackedFolder.spool.name} in it or below", file=sys.stderr)
-        return 2
+        raise ConfigError(f"{options.folder}: found no {name} in it or below; expected a run folder or one above")
     failed = 0
     for path in spools:
         spool = Spool(path.parent)
@@ -27,11 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             spool.send()
             print(f"{path.parent}: sent, run {spool.run_id}")
-        except Exception as error:  # one run's trouble is not the next one's
+        except Exception as error:  # the other runs are sent all the same
             failed += 1
             print(f"{path.parent}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

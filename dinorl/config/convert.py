@@ -1,4 +1,4 @@
-"""``python -m dinorl.convert DIR``: turns a folder of TOML stage files into a recipe.
+"""``dinorl convert DIR``: turns a folder of TOML stage files into a recipe.
 
     DIR/<species>/stage<n>_<anything>.toml   →   conf/recipe/<name>/<species>/<stage>.yaml
 
@@ -7,10 +7,9 @@ Values are taken as they are. What is not taken is listed with the reason, never
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,41 +114,30 @@ def write(converted: Converted, recipe: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     header = (
         f"# @package _global_\n# Made from {converted.source.parent.name}/{converted.source.name} "
-        "by python -m dinorl.convert; units and meanings are in conf/base.\n"
+        "by dinorl convert; units and meanings are in conf/base.\n"
     )
     path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(converted.content)))
     return path
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Convert a folder and print the report; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinorl.config.convert", description="Turn TOML stage files into a recipe."
-    )
-    parser.add_argument("folder", type=Path, help="holds <species>/stage<n>_<name>.toml")
-    parser.add_argument("--name", default="toml", help="of the recipe: recipe=NAME (default %(default)s)")
-    parser.add_argument("--out", type=Path, help="recipes' folder (default: conf/recipe)")
-    chosen = parser.parse_args(arguments)
-    out = (chosen.out or conf_dir() / "recipe") / chosen.name
-    try:
-        converted = convert(chosen.folder)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    group = out.parent / f"{chosen.name}.yaml"
+def write_recipe(converted: Sequence[Converted], recipes: Path, name: str) -> list[str]:
+    """Write a recipe's files.
+
+    Args:
+        converted: its stages.
+        recipes: the folder of all recipes.
+        name: of this one.
+
+    Returns:
+        What was taken and what was not, a line each.
+    """
+    group = recipes / f"{name}.yaml"
     if not group.exists():
         group.parent.mkdir(parents=True, exist_ok=True)
-        group.write_text(
-            (conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{chosen.name}/")
-        )
+        group.write_text((conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{name}/"))
+    lines = []
     for one in converted:
-        taken = sum(len(table) for name, table in one.content.items() if name not in FOREIGN)
-        print(f"{write(one, out)}: {taken} keys from {one.source}")
-        for key, reason in one.not_taken:
-            print(f"    not taken: {key}: {reason}")
-    print(f"use it with recipe={chosen.name}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        taken = sum(len(table) for table_name, table in one.content.items() if table_name not in FOREIGN)
+        lines.append(f"{write(one, recipes / name)}: {taken} keys from {one.source}")
+        lines += [f"    not taken: {key}: {reason}" for key, reason in one.not_taken]
+    return lines

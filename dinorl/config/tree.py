@@ -34,3 +34,10 @@ def defaults() -> dict[str, str | None]:
     assert isinstance(listed, list)
     choices = [(str(group), option) for one in listed if isinstance(one, dict) for group, option in one.items()]
     return {group: option for group, option in choices if " " not in group}  # "optional local", "override hydra/…"
+
+
+def top_keys() -> set[str]:
+    """Return the composed config's first level: groups, nodes and single values."""
+    composed = OmegaConf.load(conf_dir() / f"{CONFIG_NAME}.yaml")
+    nodes = {path.stem for pattern in ("*/", "base/*.yaml") for path in conf_dir().glob(pattern)}
+    return nodes | {str(key) for key in composed}

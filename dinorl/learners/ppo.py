@@ -19,7 +19,7 @@ def make(cfg: Config, learning: bool) -> PPOLearner:
     """Build PPO for a stage; without learning, with a rollout of two steps."""
     if not learning:
         cfg = replace(cfg, ppo=replace(cfg.ppo, n_steps=2, batch_size=2))
-    return PPOLearner(cfg, make_env(cfg, cfg.ppo, learning))
+    return PPOLearner(cfg, make_env(cfg, learning))
 
 
 def clip_schedule(cfg: Config) -> Schedule:

@@ -34,7 +34,7 @@ def make(cfg: Config, learning: bool) -> SACLearner:
     """Build SAC for a stage; without learning, with a replay buffer of one transition."""
     if not learning:
         cfg = replace(cfg, sim=replace(cfg.sim, n_envs=1), sac=replace(cfg.sac, buffer_size=1))
-    return SACLearner(cfg, make_env(cfg, cfg.sac, learning))
+    return SACLearner(cfg, make_env(cfg, learning))
 
 
 def replay_ratio(cfg: Config) -> float:

@@ -10,9 +10,9 @@ import torch
 from joblib import cpu_count
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dinorl.config import Config, ConfigError, PPOConfig, SACConfig
+from dinorl.config import Config, ConfigError
 from dinorl.envs.batch import Episodes
 from dinorl.evaluation.evaluator import Policy
 from dinorl.learners import state
@@ -31,21 +31,20 @@ TRAINING_SEEDS = 1 << 40
 SEEDS_PER_RUN = 1 << 20
 
 
-def make_env(cfg: Config, options: PPOConfig | SACConfig, learning: bool) -> VecNormalize:
+def make_env(cfg: Config, learning: bool) -> VecNormalize:
     """Return a stage's animals as an algorithm sees them: mirrored, if the config says so, and normalised.
 
     Args:
         cfg: the composed config.
-        options: of the algorithm.
         learning: False for one animal, to act on.
     """
     if learning:
         torch.set_num_threads(cfg.sim.threads or cpu_count())
     raw = DinoVecEnv(cfg, stagger=True) if learning else DinoVecEnv(cfg, 1)
-    return normalized(MirrorVecEnv(raw) if options.policy_kwargs.mirror else raw, options.gamma)
+    return normalized(MirrorVecEnv(raw) if cfg.algorithm.policy_kwargs.mirror else raw, cfg.algorithm.gamma)
 
 
-def normalized(env: DinoVecEnv | MirrorVecEnv, gamma: float) -> VecNormalize:
+def normalized(env: VecEnv, gamma: float) -> VecNormalize:
     """Normalise observations and rewards; ``gamma`` must be the algorithm's."""
     return VecNormalize(env, gamma=gamma, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
 

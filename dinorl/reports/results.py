@@ -1,24 +1,26 @@
-"""Rebuild the README's results table: ``python -m dinorl.results [--sweep NAME] [--readme README.md]``.
+"""The README's table of results, made from finished runs.
 
-Every number comes from MLflow's finished stage runs, from their run folders and from an evaluation of 200 episodes on
-seeds that neither training nor the choice of the best bundle has seen; none is written by hand.
+Every number comes from MLflow, from a run folder, or from an evaluation of 200 episodes on seeds that neither training
+nor the choice of the best bundle has used. None is written by hand.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinorl.bundle.bundle import Bundle
 from dinorl.config import ConfigError
+from dinorl.files.run_folder import RunFolder, read_status, write_json
+from dinorl.reports.evaluation import evaluate
+from dinorl.tracking.runs import finished_runs
+from dinorl.tracking.store import FOLDER_TAG
 
-EVALUATION = "evaluation.json"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
     "animal", "stage", "algorithm", "seeds passed", "gate passed at", "minutes", "return", "falls (at most)",
@@ -31,26 +33,22 @@ class Result:
     """One finished stage run."""
 
     species: str
-    stage: str  # as people call it
+    stage: str  # the third by its event's name
     index: int
     algo: str
     seed: int
-    threads: int  # 0: every core
+    threads: int  # 0: all cores
     status: dict[str, Any]  # of status.json
-    evaluation: dict[str, Any]  # of dinorl.evaluate
+    evaluation: dict[str, Any]  # what evaluate() returned
 
 
 def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
-    """Return the newest finished run of every animal, stage, algorithm and seed, evaluated.
+    """Return the newest finished run of each animal, stage, algorithm and seed, with its evaluation.
 
     Args:
         sweep: only runs of this sweep.
-        uri: of the MLflow server; default the embedded store.
+        uri: of the MLflow server; default: the embedded store.
     """
-    from dinorl.files.run_folder import read_status
-    from dinorl.tracking.runs import finished_runs
-    from dinorl.tracking.store import FOLDER_TAG
-
     newest: dict[tuple[str, str, str, str], Any] = {}
     for run in finished_runs(sweep, uri):
         tags = run.data.tags
@@ -60,26 +58,20 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
         folder = Path(run.data.tags[FOLDER_TAG])
         status = read_status(folder)
         if status is None or status["status"] != "DONE":
-            continue  # its folder is gone, or another run's by now: it cannot be measured any more
+            continue  # the folder is gone or holds another run
         found.append(_result(folder, status))
     return sorted(found, key=lambda r: (r.species, r.index, r.algo, r.seed))
 
 
 def _result(folder: Path, status: dict[str, Any]) -> Result:
-    from dinorl.bundle import bundle
-    from dinorl.bundle.locate import resolve
-    from dinorl.files.run_folder import META
-    from dinorl.reports.evaluation import evaluate
-
-    source = resolve(folder)
-    measured = folder / EVALUATION
-    if not measured.exists() or measured.stat().st_mtime < (source / META).stat().st_mtime:  # of an earlier attempt
-        measured.write_text(json.dumps(evaluate(source), indent=1) + "\n")
-    cfg = bundle.load_config(source)
-    stage = cfg.species.event.name.replace("_", " ") if cfg.stage.name == "behavior" else cfg.stage.name
+    """Evaluate a run's best bundle, unless that is done."""
+    bundle, measured = Bundle.open(folder), RunFolder(folder).evaluation
+    if not measured.exists() or measured.stat().st_mtime < bundle.files.meta.stat().st_mtime:  # an older bundle's
+        write_json(measured, evaluate(bundle))
+    cfg = bundle.config
     return Result(
         cfg.species.title,
-        stage,
+        cfg.stage_label.replace("_", " "),
         cfg.stage.index,
         cfg.algo.name,
         cfg.seed,
@@ -90,7 +82,7 @@ def _result(folder: Path, status: dict[str, Any]) -> Result:
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Return the table's rows, one for each animal, stage and algorithm; numbers are means over the seeds."""
+    """Return the table's rows, one per animal, stage and algorithm. Numbers are means over seeds."""
     grouped: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for result in results:
         grouped[result.species, result.stage, result.algo].append(result)
@@ -131,7 +123,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _steps(group: Sequence[Result]) -> str:
-    """Return the mean of the steps at which the gate was passed, and of the budgets in which it was not."""
+    """Return the mean steps of the runs that passed the gate, and of those that did not."""
     parts = []
     for passed, form in ((True, "{:.2f} M"), (False, "not in {:.2f} M")):
         if some := [r.status["timesteps"] for r in group if (r.status["gate"] == "passed") == passed]:
@@ -140,7 +132,7 @@ def _steps(group: Sequence[Result]) -> str:
 
 
 def _minutes(group: Sequence[Result]) -> str:
-    """Return the mean wall minutes of the runs that had every core; where there are none, of the others, and say so."""
+    """Return the mean wall minutes of the runs on all cores; without any, of the others, with their threads."""
     whole = [result for result in group if result.threads == 0]
     minutes = statistics.fmean(result.status["seconds"] for result in whole or group) / 60.0
     return f"{minutes:.1f}" if whole else f"{minutes:.1f} ({max(result.threads for result in group)} thread)"
@@ -159,27 +151,27 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def merged(table: str, measured: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the rows of an earlier table with those that were measured now in place of their own.
+    """Return an earlier table's rows with the new rows in place of theirs.
 
     Args:
-        table: Markdown; of another :data:`HEADER` nothing is kept.
-        measured: rows; animal, stage and algorithm say which is which.
+        table: Markdown; its rows are kept only under the same :data:`HEADER`.
+        measured: new rows; animal, stage and algorithm identify a row.
     """
     lines = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.strip().splitlines()]
     kept = lines[2:] if lines and lines[0] == HEADER else []
     found = {row[:3]: row for row in (*kept, *measured)}
-    order = {"balance": 0, "locomotion": 1}  # and then what the species calls its third stage
+    order = {"balance": 0, "locomotion": 1}  # the third stage has its event's name
     return sorted(found.values(), key=lambda row: (row[0], order.get(row[1], 2), row[2]))
 
 
 def rewrite(readme: Path, measured: Sequence[tuple[str, ...]]) -> str:
-    """Put measured rows into the table between the two markers of a README; rows of what was not measured stay.
+    """Put rows into the table between a README's two markers; other rows stay.
 
     Returns:
         The table.
 
     Raises:
-        ConfigError: it has no markers.
+        ConfigError: the README has no markers.
     """
     text = readme.read_text()
     if BEGIN not in text or END not in text:
@@ -189,28 +181,3 @@ def rewrite(readme: Path, measured: Sequence[tuple[str, ...]]) -> str:
     table = markdown(merged(before, measured))
     readme.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}")
     return table
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Collect, print and write; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinorl.reports.results", description="Rebuild the table of results."
-    )
-    parser.add_argument("--sweep", help="only runs of this sweep (default: the newest of all)")
-    parser.add_argument("--uri", help="MLflow server (default: the embedded store)")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="default: %(default)s")
-    chosen = parser.parse_args(arguments)
-    try:
-        found = collect(chosen.sweep, chosen.uri)
-        if not found:
-            raise ConfigError("found no finished run: train first, for example with make results SPECIES=trex SEED=0")
-        table = rewrite(chosen.readme, rows(found))
-    except (ConfigError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

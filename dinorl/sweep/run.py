@@ -102,7 +102,7 @@ class Sweep:
 
         checked: set[tuple[str, bool]] = set()
         for job in plan.jobs:
-            mirrored = getattr(job.config, job.config.algo.name).policy_kwargs.mirror
+            mirrored = job.config.algorithm.policy_kwargs.mirror
             if (job.config.species.mjcf, mirrored) not in checked:
                 checked.add((job.config.species.mjcf, mirrored))
                 animal = Animal(job.config.species, job.config.sim)

@@ -144,8 +144,7 @@ class Tracker(Listener):
         self._display.close()
         if self._spool.waiting():
             self._display.say(
-                f"some of the run has not reached MLflow; send it with "
-                f"python -m dinorl.tracking.send {shlex.quote(str(self._folder))}"
+                f"some of the run has not reached MLflow; to send it, type dinorl send {shlex.quote(str(self._folder))}"
             )
 
     def _work(self) -> None:

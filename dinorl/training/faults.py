@@ -1,12 +1,10 @@
 """Simulations that broke down: each is recorded for replay, and too many of them stop the stage.
 
-``python -m dinorl.training.faults FILE`` shows one again, physics step by physics step.
+``dinorl replay-fault FILE`` shows one again, physics step by physics step.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +75,7 @@ class FaultFolder:
         sim = self.cfg.sim
         raise TooManyFaults(
             f"{count:,} simulations broke down in {timesteps:,} steps, more than sim.max_fault_rate={limit:g} allows. "
-            f"Look at one: python -m dinorl.training.faults {self.folder}/<file>. Most often the physics step is too "
+            f"Look at one: dinorl replay-fault {self.folder}/<file>. Most often the physics step is too "
             f"long for stiff servos or fast contacts: type sim.timestep={sim.timestep / 2:g} "
             f"sim.frame_skip={sim.frame_skip * 2}, lower kp in {self.cfg.species.mjcf}, or slow the actions down with "
             "env.action_time_constant=0.06"
@@ -138,28 +136,3 @@ def _freedom(model: mujoco.MjModel, dof: int) -> str:
     if joint.type[0] != mujoco.mjtJoint.mjJNT_FREE:
         return str(joint.name)
     return f"{joint.name}.{('x', 'y', 'z', 'roll', 'pitch', 'yaw')[dof - joint.dofadr[0]]}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Show a fault; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinorl.training.faults", description="Show how a simulation broke down."
-    )
-    parser.add_argument("file", type=Path, help="of a run's faults/ folder")
-    chosen = parser.parse_args(arguments)
-    try:
-        steps = replay(chosen.file)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for k, step in enumerate(steps):
-        when = f"physics step {k}" if k else "as it began"
-        print(
-            f"{when}: fastest {step.fastest} {step.velocity:.3g}, most accelerated {step.most_accelerated} "
-            f"{step.acceleration:.3g}{', BROKEN' if step.broken else ''}"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,74 @@
+"""From a command line to a word, and from an error to a message and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from dinorl import commands
+from dinorl.commands import TRAIN, _complete
+from dinorl.config.errors import ConfigError, nearest
+from dinorl.config.tree import top_keys
+
+INTERRUPTED = 130  # as shells have it
+
+
+def call(arguments: list[str]) -> int:
+    """Run a word, or train; print what went wrong.
+
+    Returns:
+        The exit status: 0, 1 if something failed, 2 if the command was wrong, 130 if it was interrupted.
+    """
+    name, refused = "dinorl", 2
+    try:
+        if _complete.asked(arguments):
+            return _complete.answer(arguments)
+        word, rest = split(arguments)
+        module = commands.load(word)
+        if word == TRAIN:
+            return int(module.run(rest))
+        name, refused = f"dinorl {word}", getattr(module, "REFUSED", 1)
+        return int(module.run(commands.parser(word).read(rest)))
+    except ConfigError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return refused
+    except OSError as error:  # such as a full disk
+        print(f"{name}: {_shown(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would cut the message
+            signal.signal(number, signal.SIG_IGN)
+        print("dinorl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def split(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the word that a command line begins with, and the rest; :data:`TRAIN` if it has none.
+
+    Raises:
+        ConfigError: there is no such word.
+    """
+    if not arguments or not is_word(arguments[0]):
+        return TRAIN, arguments
+    word, known = arguments[0], commands.words()
+    if word in known:
+        return word, arguments[1:]
+    if word.partition("/")[0] in top_keys():  # Hydra says that a value is missing
+        return TRAIN, arguments
+    close = nearest(word, known)
+    if close:
+        raise ConfigError(f"{word}: there is no such word; the nearest is {close[0]}. Type dinorl {close[0]} …")
+    raise ConfigError(
+        f"{word}: there is no such word; expected {', '.join(known)}, or what to train, such as species=trex"
+    )
+
+
+def is_word(argument: str) -> bool:
+    """Whether a first argument is a word: no option, no override, no dotted key."""
+    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
+
+
+def _shown(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename or 'a file'}: {error.strerror}"

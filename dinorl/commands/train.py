@@ -1,0 +1,52 @@
+"""``dinorl [train] key=value …``: composes, plans, trains. Hydra's override and sweep grammar is the only one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+SUMMARY = "Train a curriculum, a stage or a sweep; the word may be left out."
+
+
+def run(arguments: list[str]) -> int:
+    """Hand the command line to Hydra.
+
+    Returns:
+        The exit status: 1 if a stage failed.
+
+    Raises:
+        ConfigError: the command line is wrong; nothing has been written.
+    """
+    import hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from dinorl.commands import overview
+    from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
+    from dinorl.config.explain import check_options, explain
+    from dinorl.config.overrides import one_stage
+    from dinorl.sweep import job
+    from dinorl.sweep.run import JobsFailed
+    from dinorl.sweep.settings import planning_keys
+
+    typed = get_args_parser().parse_known_args(arguments)[0]
+    if typed.help:
+        print(overview(), flush=True)
+    sys.argv[1:] = arguments
+    try:
+        if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):
+            raise ConfigError("hydra.mode: every command is planned and launched by the sweeper. Remove it")
+        check_options(typed.overrides)
+        if typed.cfg:  # one stage's config: only its own stage-scoped keys apply
+            others = [argument for argument in arguments if argument not in typed.overrides]
+            sys.argv[1:] = [*others, *one_stage(typed.overrides)]
+        with contextlib.nullcontext() if typed.cfg else planning_keys():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job.run)()
+    except JobsFailed as error:
+        print(f"dinorl: {error}", file=sys.stderr)
+        return 1
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise explain(error, typed.overrides) from error
+    return 0
