@@ -1,0 +1,237 @@
+"""Write the reference pages from the code: ``python docs/_generate.py FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dinorl.config import conf_dir
+
+# A comment's first words that are a unit.
+UNIT = re.compile(
+    r"((?:per )?(?:m/s|rad/s|rad|m|s|Hz|seconds|(?:control|physics|environment) steps|transitions)"
+    r"(?: and rad/s)?)(?:[,:;] +|$)"
+)
+LINE = re.compile(r"(?P<indent> *)(?P<key>[\w]+): *(?P<value>[^#]*?) *(?:# *(?P<comment>.*))?$")
+
+
+def write(folder: Path) -> None:
+    """Write every page; unchanged files keep their time, so that Sphinx reads only what changed."""
+    folder.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        path, text = folder / f"{name}.md", page()
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def sentence(documented: Any) -> str:
+    """Return a docstring's first paragraph, as Markdown."""
+    paragraph = (inspect.getdoc(documented) or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "`")
+
+
+def keys_of(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, value, comment) of each leaf of a YAML file of ``conf/``."""
+    text = path.read_text()
+    package = re.match(r"# @package (\w+)", text)
+    assert package is not None
+    parents = [] if package.group(1) == "_global_" else [package.group(1)]
+    depth = len(parents)
+    for line in text.splitlines():
+        found = LINE.fullmatch(line)
+        if found is None:
+            continue
+        level = len(found["indent"]) // 2 + depth
+        parents[level:] = [found["key"]]
+        if found["value"]:
+            yield ".".join(parents), found["value"], found["comment"] or ""
+
+
+def schema_types(species: str) -> dict[str, str]:
+    """Return key → type and range, those of a species' event included."""
+    from pydantic import TypeAdapter
+
+    from dinorl.config import compose
+
+    cfg = compose([f"species={species}"])
+
+    def walk(node: dict[str, Any], schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        if "properties" not in node:
+            yield prefix, kind_of(node)
+            return
+        for name, child in node["properties"].items():
+            yield from walk(child, schema, f"{prefix}.{name}" if prefix else name)
+
+    types = {}
+    for kind, prefix in ((type(cfg), ""), (type(cfg.env), "env")):
+        schema = TypeAdapter(kind).json_schema()
+        types.update(walk(schema, schema, prefix))
+    return types
+
+
+NAMES = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text", "null": "null"}
+
+
+def kind_of(node: dict[str, Any]) -> str:
+    """Return a JSON schema's type and range, as a person writes it."""
+    if "anyOf" in node:
+        return " or ".join(dict.fromkeys(kind_of(one) for one in node["anyOf"]))
+    if "enum" in node:
+        return " | ".join(map(str, node["enum"]))
+    if "const" in node:
+        return str(node["const"])
+    if node.get("type") == "array":
+        return f"list of {kind_of(node['items'])}s"
+    return bounded(
+        NAMES.get(node.get("type", ""), "number or text"),
+        node.get("minimum"), node.get("exclusiveMinimum"), node.get("maximum"),
+    )  # fmt: skip
+
+
+def bounded(kind: str, ge: float | None, gt: float | None, le: float | None) -> str:
+    """Return a type and its range."""
+    low = f"≥ {ge:g}" if ge is not None else f"> {gt:g}" if gt is not None else ""
+    high = f"≤ {le:.7g}" if le is not None else ""
+    return ", ".join(part for part in (kind, low, high) if part)
+
+
+def config_keys() -> str:
+    """Return the page of config keys: defaults and meanings from ``conf/``, types and ranges from the schema."""
+    animals = sorted(conf_dir().glob("species/*.yaml"))
+    types = {key: kind for path in animals for key, kind in schema_types(path.stem).items()}
+
+    def row(key: str, value: str, comment: str) -> tuple[str, str, str, str, str]:
+        unit = UNIT.match(comment)
+        meaning = comment[unit.end() :] if unit else comment
+        return f"`{key}`", f"`{value}`", types.get(key, ""), unit.group(1) if unit else "", meaning
+
+    head = ("key", "default", "type and range", "unit", "meaning")
+    page = "# Config keys\n\nDefaults are those of `conf/base`; a recipe may set others. See [the config](../config.md).\n"
+    for name in ("env", "curriculum", "ppo", "sac", "sim", "eval", "tracking"):
+        page += f"\n## {name}\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'base' / f'{name}.yaml'))) }"
+    top = re.findall(r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$", (conf_dir() / "config.yaml").read_text(), re.M)
+    page += f"\n## Top level\n\n{table(head, (row(*leaf) for leaf in top))}"
+    for path in animals:
+        leaves = [row(*leaf) for leaf in keys_of(path) if leaf[0].startswith("env.")]
+        page += f"\n## env, {path.stem}\n\n{table(head, leaves)}"
+    return page
+
+
+def reward_terms() -> str:
+    """Return the page of reward terms, from their declarations."""
+    from dinorl.tasks import events, rewards
+    from dinorl.tasks.declare import Term
+
+    def row(key: str, term: Term) -> tuple[str, str, str]:
+        parameters = ", ".join(f"`env.{parameter.name}`" for parameter in term.parameters)
+        return f"`{key}`", sentence(term.function), parameters
+
+    head = ("weight", "what it pays for or charges", "parameters")
+    every = (row(f"env.{term.weight.name}", term) for term in rewards.TERMS.values())
+    roles = (row(role, term) for role, term in events.ROLES.items() if isinstance(term, Term))
+    return (
+        "# Reward terms\n\nThe reward of a control step is the sum of its terms, each times its weight. A weight of 0 "
+        "switches its term off. Penalties are negative themselves, so their weights are positive. "
+        f"`env.fall_penalty` is paid once, at a fall.\n\n{table(head, every)}\n## Terms of the event\n\n"
+        "A species gives each role a key under `env`, such as `env.bite_bonus` or `env.strike_bonus` for `bonus`.\n\n"
+        + table(("role", *head[1:]), roles)
+    )
+
+
+def metrics() -> str:
+    """Return the page of metrics, from their table."""
+    from dinorl.evaluation.metrics import METRICS
+
+    rows = ((f"`{metric.name}`", metric.unit, metric.meaning) for metric in METRICS)
+    return (
+        "# Metrics\n\nEvery evaluation has these, over the first episode of each animal. They are the columns of "
+        f"`eval.csv` and, as `eval/…`, the metrics in MLflow.\n\n{table(('metric', 'unit', 'meaning'), rows)}"
+    )
+
+
+def commands() -> str:
+    """Return the page of commands: each one's help."""
+    import dinorl.commands
+
+    os.environ["COLUMNS"] = "100"
+    page = (
+        "# Commands\n\n`dinorl WORD …` runs a command; `dinorl` without a word trains, with Hydra's overrides and "
+        "options. See [get started](../get_started.md).\n"
+    )
+    for path in sorted(Path(str(dinorl.commands.__file__)).parent.glob("[!_]*.py")):
+        module, word = importlib.import_module(f"dinorl.commands.{path.stem}"), path.stem.replace("_", "-")
+        page += f"\n## {word}\n\n{module.SUMMARY}\n"
+        if word != "train":
+            parser = argparse.ArgumentParser(prog=f"dinorl {word}")
+            module.add_arguments(parser)
+            page += f"\n```text\n{parser.format_help()}```\n"
+    return page
+
+
+def environment_ids() -> str:
+    """Return the page of Gymnasium ids, with the sizes of their spaces."""
+    import gymnasium
+
+    from dinorl.envs.registration import environment_ids
+
+    def row(name: str, species: str, stage: str) -> tuple[str, ...]:
+        env = gymnasium.make(name)
+        sizes = (str(space.shape[0]) for space in (env.observation_space, env.action_space) if space.shape)
+        env.close()
+        return f"`{name}`", species, stage, *sizes
+
+    rows = [row(name, *of) for name, of in environment_ids().items()]
+    return "# Environment ids\n\n" + table(("id", "species", "stage", "observation", "action"), rows)
+
+
+def run_folder() -> str:
+    """Return the page of files, from the classes that name them."""
+    from dinorl.files import run_folder as files
+
+    page = "# Run-folder files\n\nWhat lies below `outputs/`, who writes it and what it holds.\n"
+    for kind in vars(files).values():
+        if not (isinstance(kind, type) and issubclass(kind, files.Folder) and kind is not files.Folder):
+            continue
+        rows = ((f"`{one.name}`", f"`dinorl/{one.writer}`" if "/" in one.writer else one.writer, one.content)
+                for one in kind.entries().values())  # fmt: skip
+        page += f"\n## {kind.__name__}\n\n{sentence(kind)}\n\n{table(('name', 'writer', 'content'), rows)}"
+    return page
+
+
+def pending(page: Callable[[], str]) -> Callable[[], str]:
+    """Let a page be empty until the code that it documents is merged."""
+
+    def tolerant() -> str:
+        try:
+            return page()
+        except (ImportError, AttributeError) as error:
+            return f"# {page.__name__.replace('_', ' ').capitalize()}\n\nNot generated: {error}.\n"
+
+    return tolerant
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "config_keys": config_keys,
+    "reward_terms": pending(reward_terms),
+    "metrics": pending(metrics),
+    "commands": pending(commands),
+    "environment_ids": environment_ids,
+    "run_folder": pending(run_folder),
+}
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
