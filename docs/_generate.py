@@ -120,10 +120,14 @@ def config_keys() -> str:
         return f"`{key}`", f"`{value}`", types.get(key, ""), unit.group(1) if unit else "", meaning
 
     head = ("key", "default", "type and range", "unit", "meaning")
-    page = "# Config keys\n\nDefaults are those of `conf/base`; a recipe may set others. See [the config](../config.md).\n"
+    page = (
+        "# Config keys\n\nDefaults are those of `conf/base`; a recipe may set others. See [the config](../config.md).\n"
+    )
     for name in ("env", "curriculum", "ppo", "sac", "sim", "eval", "tracking"):
-        page += f"\n## {name}\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'base' / f'{name}.yaml'))) }"
-    top = re.findall(r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$", (conf_dir() / "config.yaml").read_text(), re.M)
+        page += f"\n## {name}\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'base' / f'{name}.yaml')))}"
+    top = re.findall(
+        r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$", (conf_dir() / "config.yaml").read_text(), re.M
+    )
     page += f"\n## Top level\n\n{table(head, (row(*leaf) for leaf in top))}"
     for path in animals:
         leaves = [row(*leaf) for leaf in keys_of(path) if leaf[0].startswith("env.")]
