@@ -17,7 +17,7 @@ BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
 .PHONY: help setup train sweep results test lint type docs ui play bench torture clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: SPECIES=trex|velociraptor|brachiosaurus ALGO=ppo|sac STAGE=balance|locomotion|behavior SEED=0,\n'
 	@printf 'and ARGS= for anything else; commas make a sweep. All are optional.\n'
 	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import inspect
 import os
 import re
@@ -20,6 +18,8 @@ UNIT = re.compile(
     r"(?: and rad/s)?)(?:[,:;] +|$)"
 )
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w]+): *(?P<value>[^#]*?) *(?:# *(?P<comment>.*))?$")
+
+TOP_LEVEL = r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$"
 
 
 def write(folder: Path) -> None:
@@ -169,20 +169,19 @@ def metrics() -> str:
 
 def commands() -> str:
     """Return the page of commands: each one's help."""
-    import dinorl.commands
+    from dinorl import commands
 
     os.environ["COLUMNS"] = "100"
     page = (
         "# Commands\n\n`dinorl WORD …` runs a command; `dinorl` without a word trains, with Hydra's overrides and "
         "options. See [get started](../get_started.md).\n"
     )
-    for path in sorted(Path(str(dinorl.commands.__file__)).parent.glob("[!_]*.py")):
-        module, word = importlib.import_module(f"dinorl.commands.{path.stem}"), path.stem.replace("_", "-")
-        page += f"\n## {word}\n\n{module.SUMMARY}\n"
-        if word != "train":
-            parser = argparse.ArgumentParser(prog=f"dinorl {word}")
-            module.add_arguments(parser)
-            page += f"\n```text\n{parser.format_help()}```\n"
+    for word in commands.words():
+        page += f"\n## {word}\n\n{commands.load(word).SUMMARY}\n"
+        if word != commands.TRAIN:
+            parser = commands.parser(word)
+            for one in (parser, *parser.subcommands.values()):
+                page += f"\n```text\n{one.format_help()}```\n"
     return page
 
 

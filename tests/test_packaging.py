@@ -17,7 +17,9 @@ import dinorl
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
-TARGETS = "setup train sweep test lint type ui play bench clean".split()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+MADE = (ROOT / "docs" / "reference", ROOT / "conf" / "local")  # by `make docs`, and by users
+TARGETS = "setup train sweep results test lint type docs ui play bench torture clean".split()
 
 
 def normal(name: str) -> str:
@@ -151,11 +153,17 @@ def test_readme_commands_match_ci() -> None:
     assert found == blocks[1]
 
 
-def test_readme_paths_exist() -> None:
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        path = ROOT / link
-        assert path.is_file(), f"README.md shows {link}"
+def made(path: Path) -> bool:
+    """Whether a path is not in a clone."""
+    return any(path.is_relative_to(folder) for folder in MADE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_named_paths_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        path = page.parent / link
+        assert path.is_file() or made(path), f"{page.name} shows {link}"
         largest = 1_000_000 if path.suffix == ".gif" else 200_000
-        assert path.stat().st_size <= largest, f"{link} is larger than {largest:,} bytes"
-    for path in re.findall(r"`((?:dinorl|conf)/[\w./-]+)`", README):
-        assert (ROOT / path).exists(), f"README.md speaks of {path}"
+        assert made(path) or path.stat().st_size <= largest, f"{link} is larger than {largest:,} bytes"
+    for name in re.findall(r"`((?:dinorl|conf|docs|tests)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / name).exists() or made(ROOT / name), f"{page.name} speaks of {name}"

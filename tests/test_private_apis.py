@@ -1,4 +1,4 @@
-"""Private and undocumented APIs of other libraries that dinorl uses: each by name, so that an update says what changed."""
+"""Private APIs of other libraries that dinorl uses, by name: after an update the failing test names what changed."""
 
 from __future__ import annotations
 
