@@ -86,6 +86,17 @@ def schema_types(species: str) -> dict[str, str]:
 NAMES = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text", "null": "null"}
 
 
+def units() -> dict[str, str]:
+    """Return key → unit of declared parameters; other keys have theirs in their comment."""
+    from dinorl.config import compose
+    from dinorl.tasks.parameters import env_parameters, event_parameters
+
+    declared = env_parameters()
+    for path in conf_dir().glob("species/*.yaml"):
+        declared += event_parameters(compose([f"species={path.stem}"]).species.event.keys)
+    return {f"env.{parameter.name}": parameter.unit for parameter in declared}
+
+
 def kind_of(node: dict[str, Any]) -> str:
     """Return a JSON schema's type and range, as a person writes it."""
     if "anyOf" in node:
@@ -114,10 +125,13 @@ def config_keys() -> str:
     animals = sorted(conf_dir().glob("species/*.yaml"))
     types = {key: kind for path in animals for key, kind in schema_types(path.stem).items()}
 
+    declared = units()
+
     def row(key: str, value: str, comment: str) -> tuple[str, str, str, str, str]:
-        unit = UNIT.match(comment)
-        meaning = comment[unit.end() :] if unit else comment
-        return f"`{key}`", f"`{value}`", types.get(key, ""), unit.group(1) if unit else "", meaning
+        leading = UNIT.match(comment)
+        meaning = comment[leading.end() :] if leading else comment
+        unit = leading.group(1) if leading else declared.get(key, "")
+        return f"`{key}`", f"`{value}`", types.get(key, ""), unit, meaning
 
     head = ("key", "default", "type and range", "unit", "meaning")
     page = (
@@ -137,22 +151,38 @@ def config_keys() -> str:
 
 def reward_terms() -> str:
     """Return the page of reward terms, from their declarations."""
-    from dinorl.tasks import events, rewards
     from dinorl.tasks.declare import Term
+    from dinorl.tasks.events import EVENT_TERMS
+    from dinorl.tasks.rewards import TERMS
 
     def row(key: str, term: Term) -> tuple[str, str, str]:
-        parameters = ", ".join(f"`env.{parameter.name}`" for parameter in term.parameters)
-        return f"`{key}`", sentence(term.function), parameters
+        return key, sentence(term.function), ", ".join(f"`env.{parameter.name}`" for parameter in term.parameters)
 
-    head = ("weight", "what it pays for or charges", "parameters")
-    every = (row(f"env.{term.weight.name}", term) for term in rewards.TERMS.values())
-    roles = (row(role, term) for role, term in events.ROLES.items() if isinstance(term, Term))
+    head = ("what it pays for or charges", "parameters")
+    every = (row(f"`env.{term.weight.name}`", term) for term in TERMS.values())
+    roles = (row(f"`{role}`", term) for role, term in EVENT_TERMS.items())
     return (
         "# Reward terms\n\nThe reward of a control step is the sum of its terms, each times its weight. A weight of 0 "
         "switches its term off. Penalties are negative themselves, so their weights are positive. "
-        f"`env.fall_penalty` is paid once, at a fall.\n\n{table(head, every)}\n## Terms of the event\n\n"
+        f"`env.fall_penalty` is paid once, at a fall.\n\n{table(('weight', *head), every)}\n## Terms of the event\n\n"
         "A species gives each role a key under `env`, such as `env.bite_bonus` or `env.strike_bonus` for `bonus`.\n\n"
-        + table(("role", *head[1:]), roles)
+        + table(("role", *head), roles)
+    )
+
+
+def observation() -> str:
+    """Return the page of observations, from their table."""
+    from dinorl.tasks.observation import PIECES
+
+    def row(piece: Any) -> tuple[str, ...]:
+        signs = " ".join("+" if sign > 0 else "−" for sign in piece.signs)
+        return f"`{piece.name}`", piece.part, str(len(piece.signs)), signs, piece.unit
+
+    return (
+        "# Observation\n\nThe pieces of the observation, in order. `_h` is the heading frame of the animal: x ahead, y to "
+        "its left, z up. `_b` is the frame of its trunk. A piece has so many numbers for each part, and they take these "
+        "signs in the mirror, where left and right parts are swapped.\n\n"
+        + table(("piece", "parts", "numbers each", "mirror", "unit"), map(row, PIECES))
     )
 
 
@@ -160,10 +190,12 @@ def metrics() -> str:
     """Return the page of metrics, from their table."""
     from dinorl.evaluation.metrics import METRICS
 
-    rows = ((f"`{metric.name}`", metric.unit, metric.meaning) for metric in METRICS)
+    better = {"up": "higher", "down": "lower", None: ""}
+    rows = ((f"`{metric.name}`", metric.unit, metric.meaning, better[metric.better]) for metric in METRICS)
     return (
-        "# Metrics\n\nEvery evaluation has these, over the first episode of each animal. They are the columns of "
-        f"`eval.csv` and, as `eval/…`, the metrics in MLflow.\n\n{table(('metric', 'unit', 'meaning'), rows)}"
+        "# Metrics\n\nEvery evaluation has these, over the first episode of each animal. They are columns of `eval.csv` "
+        "and, as `eval/…`, metrics in MLflow. `reward.<term>` is the mean sum of a reward term over an episode.\n\n"
+        + table(("metric", "unit", "meaning", "better"), rows)
     )
 
 
@@ -211,7 +243,7 @@ def run_folder() -> str:
             continue
         rows = ((f"`{one.name}`", f"`dinorl/{one.writer}`" if "/" in one.writer else one.writer, one.content)
                 for one in kind.entries().values())  # fmt: skip
-        page += f"\n## {kind.__name__}\n\n{sentence(kind)}\n\n{table(('name', 'writer', 'content'), rows)}"
+        page += f"\n## {sentence(kind).rstrip('.')}\n\n{table(('name', 'writer', 'content'), rows)}"
     return page
 
 
@@ -228,8 +260,9 @@ def pending(page: Callable[[], str]) -> Callable[[], str]:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "config_keys": config_keys,
+    "config_keys": pending(config_keys),
     "reward_terms": pending(reward_terms),
+    "observation": pending(observation),
     "metrics": pending(metrics),
     "commands": pending(commands),
     "environment_ids": environment_ids,

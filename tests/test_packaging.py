@@ -1,4 +1,4 @@
-"""The project's own promises: the wheel is complete, the lock is exact, README, Makefile and CI say the same."""
+"""The wheel is complete, the lock is exact, and README, Makefile and CI agree."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def test_wheel_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
 def test_version_strings_agree() -> None:
     assert PROJECT["project"]["version"] == dinorl.__version__
     assert f"## [{dinorl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {dinorl.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_lock_pins_every_dependency() -> None:
@@ -107,7 +108,7 @@ def test_lock_pins_every_dependency() -> None:
 
 def make(*arguments: str) -> str:
     """Run make in the checkout, as a person would, and return what it printed."""
-    # `make test ARGS=…` hands its own variables down to any make below it
+    # make passes its variables down to any make below it
     env = {
         key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED", key)
     }
