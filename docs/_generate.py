@@ -76,7 +76,7 @@ def schema_types(species: str) -> dict[str, str]:
         for name, child in node["properties"].items():
             yield from walk(child, schema, f"{prefix}.{name}" if prefix else name)
 
-    types = {}
+    types: dict[str, str] = {}
     for kind, prefix in ((type(cfg), ""), (type(cfg.env), "env")):
         schema = TypeAdapter(kind).json_schema()
         types.update(walk(schema, schema, prefix))
@@ -179,9 +179,9 @@ def observation() -> str:
         return f"`{piece.name}`", piece.part, str(len(piece.signs)), signs, piece.unit
 
     return (
-        "# Observation\n\nThe pieces of the observation, in order. `_h` is the heading frame of the animal: x ahead, y to "
-        "its left, z up. `_b` is the frame of its trunk. A piece has so many numbers for each part, and they take these "
-        "signs in the mirror, where left and right parts are swapped.\n\n"
+        "# Observation\n\nThe pieces of the observation, in order. `_h` is the heading frame of the animal: x ahead, "
+        "y to its left, z up. `_b` is the frame of its trunk. Each part has so many numbers, which take these signs in "
+        "the mirror; left and right parts are swapped there.\n\n"
         + table(("piece", "parts", "numbers each", "mirror", "unit"), map(row, PIECES))
     )
 
@@ -193,9 +193,9 @@ def metrics() -> str:
     better = {"up": "higher", "down": "lower", None: ""}
     rows = ((f"`{metric.name}`", metric.unit, metric.meaning, better[metric.better]) for metric in METRICS)
     return (
-        "# Metrics\n\nEvery evaluation has these, over the first episode of each animal. They are columns of `eval.csv` "
-        "and, as `eval/…`, metrics in MLflow. `reward.<term>` is the mean sum of a reward term over an episode.\n\n"
-        + table(("metric", "unit", "meaning", "better"), rows)
+        "# Metrics\n\nEvery evaluation has these, over the first episode of each animal. They are columns of "
+        "`eval.csv` and, as `eval/…`, metrics in MLflow. `reward.<term>` is the mean sum of a reward term over an "
+        "episode.\n\n" + table(("metric", "unit", "meaning", "better"), rows)
     )
 
 

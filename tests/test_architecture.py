@@ -25,6 +25,12 @@ def test_imports_point_down() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_picture_shows_every_package() -> None:
+    picture, page = ((ROOT / "docs" / f"architecture.{kind}").read_text() for kind in ("svg", "md"))
+    for package in (ROOT / "dinorl").glob("*/__init__.py"):
+        assert f">{package.parent.name}<" in picture and f"`dinorl.{package.parent.name}`" in page
+
+
 def test_files_are_short() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in FILES}
     assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}

@@ -176,5 +176,12 @@ def test_reference_has_every_word(pages: dict[str, str]) -> None:
         assert f"## {word}\n" in pages["commands"]
 
 
+def test_reference_names_writers(pages: dict[str, str]) -> None:
+    writers = re.findall(r"\| `(dinorl/[^`]+)` \|", pages["run_folder"])
+    assert writers
+    for writer in writers:
+        assert (ROOT / writer).is_file(), f"{writer} writes no file of a run folder: it does not exist"
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1200
