@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
 import sys
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,14 @@ def write(folder: Path) -> None:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def escaped(cell: str) -> str:
+    """Return a table's cell without what Markdown would read."""
+    cell = cell.replace("|", "\\|")
+    return cell if cell.startswith("`") else cell.replace("<", "\\<")
 
 
 def sentence(documented: Any) -> str:
@@ -60,30 +68,28 @@ def keys_of(path: Path) -> Iterator[tuple[str, str, str]]:
             yield ".".join(parents), found["value"], found["comment"] or ""
 
 
-def schema_types(species: str) -> dict[str, str]:
-    """Return key → type and range, those of a species' event included."""
-    from pydantic import TypeAdapter
+def optional(hint: Any) -> bool:
+    """Whether a type allows None, below its annotations."""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    return type(None) in typing.get_args(hint)
 
+
+def schema_types(species: str) -> dict[str, str]:
+    """Return key → what a value can be, those of a species' event included."""
     from dinorl.config import compose
+    from dinorl.config.kinds import expectation
 
     cfg = compose([f"species={species}"])
 
-    def walk(node: dict[str, Any], schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
-        if "properties" not in node:
-            yield prefix, kind_of(node)
-            return
-        for name, child in node["properties"].items():
-            yield from walk(child, schema, f"{prefix}.{name}" if prefix else name)
+    def walk(kind: type, prefix: str) -> Iterator[tuple[str, str]]:
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+            if dataclasses.is_dataclass(hint):
+                yield from walk(typing.cast(type, hint), f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", expectation(hint) + (" or null" if optional(hint) else "")
 
-    types: dict[str, str] = {}
-    for kind, prefix in ((type(cfg), ""), (type(cfg.env), "env")):
-        schema = TypeAdapter(kind).json_schema()
-        types.update(walk(schema, schema, prefix))
-    return types
-
-
-NAMES = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text", "null": "null"}
+    return {**dict(walk(type(cfg), "")), **dict(walk(type(cfg.env), "env."))}
 
 
 def units() -> dict[str, str]:
@@ -97,31 +103,8 @@ def units() -> dict[str, str]:
     return {f"env.{parameter.name}": parameter.unit for parameter in declared}
 
 
-def kind_of(node: dict[str, Any]) -> str:
-    """Return a JSON schema's type and range, as a person writes it."""
-    if "anyOf" in node:
-        return " or ".join(dict.fromkeys(kind_of(one) for one in node["anyOf"]))
-    if "enum" in node:
-        return " | ".join(map(str, node["enum"]))
-    if "const" in node:
-        return str(node["const"])
-    if node.get("type") == "array":
-        return f"list of {kind_of(node['items'])}s"
-    return bounded(
-        NAMES.get(node.get("type", ""), "number or text"),
-        node.get("minimum"), node.get("exclusiveMinimum"), node.get("maximum"),
-    )  # fmt: skip
-
-
-def bounded(kind: str, ge: float | None, gt: float | None, le: float | None) -> str:
-    """Return a type and its range."""
-    low = f"≥ {ge:g}" if ge is not None else f"> {gt:g}" if gt is not None else ""
-    high = f"≤ {le:.7g}" if le is not None else ""
-    return ", ".join(part for part in (kind, low, high) if part)
-
-
 def config_keys() -> str:
-    """Return the page of config keys: defaults and meanings from ``conf/``, types and ranges from the schema."""
+    """Return the page of config keys: defaults and meanings from ``conf/``, possible values from the schema."""
     animals = sorted(conf_dir().glob("species/*.yaml"))
     types = {key: kind for path in animals for key, kind in schema_types(path.stem).items()}
 
@@ -133,7 +116,7 @@ def config_keys() -> str:
         unit = leading.group(1) if leading else declared.get(key, "")
         return f"`{key}`", f"`{value}`", types.get(key, ""), unit, meaning
 
-    head = ("key", "default", "type and range", "unit", "meaning")
+    head = ("key", "default", "value", "unit", "meaning")
     page = (
         "# Config keys\n\nDefaults are those of `conf/base`; a recipe may set others. See [the config](../config.md).\n"
     )
