@@ -230,26 +230,14 @@ def run_folder() -> str:
     return page
 
 
-def pending(page: Callable[[], str]) -> Callable[[], str]:
-    """Let a page be empty until the code that it documents is merged."""
-
-    def tolerant() -> str:
-        try:
-            return page()
-        except (ImportError, AttributeError) as error:
-            return f"# {page.__name__.replace('_', ' ').capitalize()}\n\nNot generated: {error}.\n"
-
-    return tolerant
-
-
 PAGES: dict[str, Callable[[], str]] = {
-    "config_keys": pending(config_keys),
-    "reward_terms": pending(reward_terms),
-    "observation": pending(observation),
-    "metrics": pending(metrics),
-    "commands": pending(commands),
+    "config_keys": config_keys,
+    "reward_terms": reward_terms,
+    "observation": observation,
+    "metrics": metrics,
+    "commands": commands,
     "environment_ids": environment_ids,
-    "run_folder": pending(run_folder),
+    "run_folder": run_folder,
 }
 
 if __name__ == "__main__":
