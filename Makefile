@@ -1,4 +1,4 @@
-# Everything a person does here. `make` alone lists it. Every target makes .venv first if it is missing.
+# Everyday commands; `make` lists them. Each target makes .venv first if it is missing.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -8,18 +8,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
-# what `train` and `sweep` pass on: only what was given
+# arguments of `train` and `sweep`: only those given
 GIVEN = $(strip $(if $(SPECIES),species=$(SPECIES)) $(if $(ALGO),algo=$(ALGO)) $(if $(STAGE),stage=$(STAGE)) \
 	$(if $(SEED),seed=$(SEED)) $(ARGS))
-# what `play` shows: BUNDLE=, or the stage that was trained last
+# default of `play`: the stage trained last
 BUNDLE ?= $(shell ls -td outputs/*/*/*/bundle 2>/dev/null | head -1)
 
-.PHONY: help setup train sweep results test lint type ui play bench torture clean lock
+.PHONY: help setup train sweep results test lint type docs ui play bench torture clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: SPECIES=trex|velociraptor|brachiosaurus ALGO=ppo|sac STAGE=balance|locomotion|behavior SEED=0,\n'
-	@printf 'and ARGS= for anything else; commas make a sweep. All of them may be left out.\n'
+	@printf 'and ARGS= for anything else; commas make a sweep. All are optional.\n'
 	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'
 	@printf '  make sweep SPECIES=trex,velociraptor SEED=0,1,2\n'
 
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
 		f"dinorl needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.lock -e '.[dev]'
-	@# what pip does on one core, on all of them, but for the packages' own tests; some carry files that are no Python
+	@# byte-compile on all cores; pip uses one
 	@$(BIN)/python -m compileall -q -q -j 0 -x '/tests/' $(VENV)/lib dinorl hydra_plugins || true
 	.ci/opengl
 	@touch $@
@@ -39,43 +39,48 @@ train: $(STAMP) ## train a curriculum or, with STAGE=, one stage
 	$(BIN)/python -m dinorl $(GIVEN)
 
 sweep: SEED ?= 0,1,2
-sweep: $(STAMP) ## train many (three seeds unless SEED= says else) and print the table
+sweep: $(STAMP) ## train many (three seeds by default) and print the table
 	$(BIN)/python -m dinorl $(GIVEN)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-results: $(STAMP) ## train what is asked (once) and rebuild the README's table of results
+results: $(STAMP) ## train what is missing and rebuild the README's table of results
 	$(BIN)/python -m dinorl $(GIVEN) sweep.name=results
-	$(BIN)/python -m dinorl.results --sweep results
+	$(BIN)/python -m dinorl results --sweep results
 
-lint: $(STAMP) ## check style and formatting
+lint: $(STAMP) ## check style, formatting and the order of imports
 	$(BIN)/ruff check $(ARGS) .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 type: $(STAMP) ## check types
 	$(BIN)/mypy $(ARGS)
+
+docs: $(STAMP) ## build the documentation in build/docs; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q $(ARGS) docs build/docs
+	@echo "open build/docs/index.html"
 
 ui: $(STAMP) ## open the runs in MLflow
 	@mkdir -p outputs
 	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 $(ARGS) \
 		--backend-store-uri sqlite:///outputs/mlflow.db --default-artifact-root outputs/mlartifacts
 
-play: $(STAMP) ## watch an animal: BUNDLE=outputs/…, or the last one trained
-	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or say BUNDLE=<folder of a run>"; exit 1; }
-	$(BIN)/python -m dinorl.play $(BUNDLE) $(ARGS)
+play: $(STAMP) ## watch an animal: BUNDLE=outputs/… or the last one trained
+	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or type BUNDLE=<folder of a run>"; exit 1; }
+	$(BIN)/python -m dinorl play $(BUNDLE) $(ARGS)
 
-torture: $(STAMP) ## kill curricula at random moments; they must come to the same
+torture: $(STAMP) ## kill curricula at random moments; results must not change
 	$(BIN)/python tests/torture.py $(ARGS)
 
 bench: $(STAMP) ## measure how fast everything is
-	$(BIN)/python -m dinorl.bench $(if $(SPECIES),--species $(SPECIES)) $(ARGS)
+	$(BIN)/python -m dinorl bench $(if $(SPECIES),--species $(SPECIES)) $(ARGS)
 
 clean: ## remove caches and build leftovers; outputs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis MUJOCO_LOG.TXT
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache MUJOCO_LOG.TXT
 	find . \( -path ./$(VENV) -o -path ./outputs \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-lock: ## resolve requirements.lock anew
+lock: ## resolve requirements.lock again
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet '.[dev]'
 	{ sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude dinorl | sed 's/+cpu$$//'; } \

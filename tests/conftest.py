@@ -10,7 +10,18 @@ import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
+WORKERS = 2
+
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Use two workers by default; none with a debugger (``--pdb``, ``-p no:xdist``) or in a worker."""
+    debugged = config.getoption("usepdb") or config.getoption("trace")
+    if config.pluginmanager.hasplugin("xdist") and not debugged and not hasattr(config, "workerinput"):
+        if config.option.numprocesses is None:
+            config.option.numprocesses, config.option.dist = WORKERS, "worksteal"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The project's own promises: the wheel is complete, the lock is exact, README, Makefile and CI say the same."""
+"""The wheel is complete, the lock is exact, and README, Makefile and CI agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import dinorl
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
-TARGETS = "setup train sweep test lint type ui play bench clean".split()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+MADE = (ROOT / "docs" / "reference", ROOT / "conf" / "local")  # by `make docs`, and by users
+TARGETS = "setup train sweep results test lint type docs ui play bench torture clean".split()
 
 
 def normal(name: str) -> str:
@@ -89,6 +91,7 @@ def test_wheel_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
 def test_version_strings_agree() -> None:
     assert PROJECT["project"]["version"] == dinorl.__version__
     assert f"## [{dinorl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {dinorl.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_lock_pins_every_dependency() -> None:
@@ -105,7 +108,7 @@ def test_lock_pins_every_dependency() -> None:
 
 def make(*arguments: str) -> str:
     """Run make in the checkout, as a person would, and return what it printed."""
-    # `make test ARGS=…` hands its own variables down to any make below it
+    # make passes its variables down to any make below it
     env = {
         key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED", key)
     }
@@ -151,11 +154,17 @@ def test_readme_commands_match_ci() -> None:
     assert found == blocks[1]
 
 
-def test_readme_paths_exist() -> None:
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        path = ROOT / link
-        assert path.is_file(), f"README.md shows {link}"
+def made(path: Path) -> bool:
+    """Whether a path is not in a clone."""
+    return any(path.is_relative_to(folder) for folder in MADE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_named_paths_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        path = page.parent / link
+        assert path.is_file() or made(path), f"{page.name} shows {link}"
         largest = 1_000_000 if path.suffix == ".gif" else 200_000
-        assert path.stat().st_size <= largest, f"{link} is larger than {largest:,} bytes"
-    for path in re.findall(r"`((?:dinorl|conf)/[\w./-]+)`", README):
-        assert (ROOT / path).exists(), f"README.md speaks of {path}"
+        assert made(path) or path.stat().st_size <= largest, f"{link} is larger than {largest:,} bytes"
+    for name in re.findall(r"`((?:dinorl|conf|docs|tests)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / name).exists() or made(ROOT / name), f"{page.name} speaks of {name}"
