@@ -29,9 +29,9 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255
 class SweepConfig:
     """The values of ``sweep.*``."""
 
-    name: str | None = None  # the sweep's folder below outputs/; null: time and a short id
-    retries: int = 1  # retries of a job whose process was lost
-    isolate: bool = True  # each job in its own process; false: in the command's, for a debugger
+    name: str | None = None  # folder below outputs/; null: time and id
+    retries: int = 1  # of a lost job
+    isolate: bool = True  # false: for a debugger
 
     @classmethod
     def of(cls, node: DictConfig) -> SweepConfig:
