@@ -146,7 +146,7 @@ def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
 
 
 def test_concurrent_sends_are_safe(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage sends, and somebody types ``dinorl send``."""
+    """A stage sends while a user types ``dinorl send``."""
     from concurrent.futures import ThreadPoolExecutor
 
     run_id = track(cfg, tmp_path / "run", 50)

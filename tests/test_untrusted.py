@@ -20,6 +20,8 @@ from dinorl.bundle import write
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.player import load_player as play
 from dinorl.config import ConfigError, compose
+from dinorl.files.run_folder import BundleFolder
+from dinorl.learners.base import make_learner
 from dinorl.training import stage
 
 ARRAYS = (BundleFolder.policy.name, BundleFolder.normalization.name)

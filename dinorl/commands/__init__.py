@@ -92,6 +92,11 @@ def words() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in files)
 
 
+def is_word(argument: str) -> bool:
+    """Whether a first argument is a word: no option, no override, no dotted key."""
+    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
+
+
 def load(word: str) -> ModuleType:
     """Return a word's module."""
     return importlib.import_module(f"{__name__}.{word.replace('-', '_')}")

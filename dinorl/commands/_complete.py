@@ -20,7 +20,7 @@ def asked(arguments: list[str]) -> bool:
 
 def answer(arguments: list[str]) -> int:
     """Print what may come next on the line in ``COMP_LINE``; return the exit status."""
-    from dinorl.commands._door import is_word
+    from dinorl.commands import is_word
 
     typed, current = read_line(os.environ["COMP_LINE"], os.environ.get("COMP_POINT"))
     if not typed:

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from dinorl import commands
-from dinorl.commands import TRAIN, _complete
+from dinorl.commands import TRAIN, _complete, is_word
 from dinorl.config.errors import ConfigError, nearest
 from dinorl.config.tree import top_keys
 
@@ -61,11 +61,6 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     raise ConfigError(
         f"{word}: there is no such word; expected {', '.join(known)}, or what to train, such as species=trex"
     )
-
-
-def is_word(argument: str) -> bool:
-    """Whether a first argument is a word: no option, no override, no dotted key."""
-    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
 
 
 def _shown(error: OSError) -> str:

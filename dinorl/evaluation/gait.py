@@ -13,8 +13,8 @@ from dinorl.tasks.signals import DEBOUNCE_STEPS, turn_phase
 
 Pairs = Sequence[tuple[int, int]]
 
-PHASE_CLASS = 0.125  # cycles, around 0 and 1/2: Hildebrand's classes are 1/4 wide
-STABLE = 0.5  # mean resultant length; below, the gait is irregular
+PHASE_CLASS = 0.125  # cycles; Hildebrand's classes are 1/4 wide
+STABLE = 0.5  # mean resultant length
 STANDS = 0.2  # Hz; below, steps only keep balance
 
 

@@ -16,7 +16,7 @@ from dinorl.evaluation import gait
 from dinorl.evaluation.recorder import Recorder
 
 NAN = float("nan")
-MOVES = 1.0  # m; with less of a path the cost of transport says nothing
+MOVES = 1.0  # m, below which there is no cost of transport
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    # the beta quantile; scipy.stats.beta.ppf takes a second to import
+    # scipy.stats.beta.ppf: a second to import
     return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 
 

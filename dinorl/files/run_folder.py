@@ -206,7 +206,7 @@ def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def _lock(held: int, path: Path, end: float) -> None:
-    from filelock import lock_descriptor  # 30 ms that most commands do not need
+    from filelock import lock_descriptor  # 30 ms to import
 
     while True:
         try:

@@ -55,7 +55,7 @@ class SweepFolder:
                 "Type another sweep.name, or resume=true to run what is missing"
             )
         known = self._known()
-        # only while its lineage is there: a run needs its parent's
+        # a run needs its lineage's
         places = {k: f for f, k in known.items() if TrackedFolder((self.path / f).parent).spool.exists()}
         for job in plan.jobs:
             if job.key in places:

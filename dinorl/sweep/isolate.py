@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from dinorl.files import provenance
 from dinorl.tracking.store import SETTINGS
 
-# The server imports, and does nothing else. Its forks start at once, without locks, threads or open databases.
+# Forks of a server that only imports have no locks, threads or open databases.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "dinorl.training.stage",
@@ -36,14 +36,14 @@ _PRELOADED = [
     "torch._dynamo",  # so does torch
 ]
 T = TypeVar("T")
-_EXIT_TIMEOUT = 2.0  # s, from the result to the end of the process
+_EXIT_TIMEOUT = 2.0  # s, after the result
 
 
 def prepare() -> None:
     """Start the server in the background, and let it import what jobs need."""
     from multiprocessing import forkserver
 
-    # the same modules as here, whatever lies in the working directory
+    # the same modules as here
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     mlflow = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
     with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}):

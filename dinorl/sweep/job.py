@@ -21,7 +21,7 @@ from dinorl.config import build
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 
 log = logging.getLogger(__name__)
-PATIENCE = 10.0  # s, for another process to leave the run folder
+PATIENCE = 10.0  # s, for another process to end
 
 _DISK_FULL = (
     "the disk of {} is full; the bundles on it are whole. Make room and type the same command again: the run is "
@@ -81,7 +81,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             outcome = write_status(folder, **outcome | final | asdict(result), **own)
             with contextlib.suppress(OSError):
                 resume.finish(folder)
-        if interruption.signum:  # too late for this stage; the next one does not begin
+        if interruption.signum:  # too late for this stage
             raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
@@ -97,7 +97,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         try:
             if tracker is not None:
                 tracker.close(outcome["status"], outcome["gate"])
-        finally:  # a second Ctrl-C ends the wait for MLflow, not the writing
+        finally:  # a second Ctrl-C ends only the wait
             if tracker is not None:
                 outcome["mlflow_run"] = tracker.run_id
             write_status(folder, **outcome | own, wall_s=round(time.time() - begun, 2))

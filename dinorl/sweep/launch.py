@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FINAL = ("DONE", "FAILED", "PRUNED")
-INTERRUPT_TIMEOUT = 7.0  # s, for jobs in other processes to write a checkpoint
+INTERRUPT_TIMEOUT = 7.0  # s, for the jobs' checkpoints
 
 
 class Launching:

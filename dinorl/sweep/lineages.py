@@ -13,7 +13,7 @@ from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.plan import Plan
 from dinorl.tracking.terminal import say
 
-# How the run of a folder ends: MLflow's status, and tags.
+# MLflow's final status, and tags.
 End = tuple[str, Mapping[str, str]]
 
 
@@ -70,7 +70,7 @@ class LineageRuns:
         for job in plan.jobs:
             if states[job.key].get("lost"):
                 ends[self.folder.run_dir(job)] = ("FAILED", {"status": "FAILED"})
-            elif states[job.key].get("reused"):  # its own process may have ended before all was sent
+            elif states[job.key].get("reused"):  # may have unsent entries
                 ends[self.folder.run_dir(job)] = ("", {})
         for lineage in plan.lineages:
             shared = {

@@ -18,7 +18,7 @@ from dinorl.tracking.store import FOLDER_TAG, uri_of
 
 log = logging.getLogger(__name__)
 
-TIMEOUT, HURRIED_TIMEOUT = 5.0, 2.0  # s, for the store; the rest stays in the spool
+TIMEOUT, HURRIED_TIMEOUT = 5.0, 2.0  # s, for the store
 
 
 def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str, str]]) -> None:

@@ -85,7 +85,7 @@ class Spool:
                 for line in file:
                     try:
                         entries.append(json.loads(line))
-                    except ValueError:  # damaged by a power cut; the rest is logged again
+                    except ValueError:  # damaged: the rest is logged again
                         break
                     whole += len(line)
         if not entries or entries[0].get("job") != header["job"]:

@@ -21,11 +21,11 @@ OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
-# MLflow's defaults from us; it reads the environment when it is imported.
+# MLflow reads these when it is imported.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    # do not wait for a dead server: the spool keeps everything
+    # do not wait for a dead server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -98,7 +98,7 @@ def _create_store(settings: TrackingConfig) -> str:
     with locked(lock, math.inf):
         if not database.exists():
             make_tables(database)
-        # readers and writers do not wait for each other; the mode stays with the file
+        # readers do not block writers
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()

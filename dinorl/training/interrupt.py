@@ -8,7 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-# A command passes its interruption on with this one; jobs may have received the first themselves.
+# From the command to its jobs, which may have received the first signal too.
 PASSED_ON = signal.SIGUSR1
 PATIENCE = 5.0  # s, for the checkpoint
 
