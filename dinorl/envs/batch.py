@@ -18,7 +18,7 @@ from dinorl.tasks import episode
 from dinorl.tasks.observation import columns, observe, part_counts
 from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
 
-# Streams of an animal's random numbers within an episode; a step number is added to the last two.
+# Random streams within an episode; the last two add a step number.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
 

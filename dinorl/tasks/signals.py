@@ -15,7 +15,7 @@ from dinorl.tasks.body import Array, Body, namespace, pick
 
 Record = TypeVar("Record", "Memory", "Signals")
 
-# Control steps in the air before a contact counts as a touchdown: touch sensors flicker within a stance.
+# Control steps in the air before a touchdown counts: touch sensors flicker.
 DEBOUNCE_STEPS = 3
 # Time constant of the running alternation, s: about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
@@ -56,7 +56,7 @@ class Signals:
     contact: Array  # (n, feet) bool, the foot bore load at some time in the control step
     stance: Array  # (n, feet) share of the control step in which it did
     touchdown: Array  # (n, feet) bool, it landed in this control step (debounced)
-    air_time: Array  # (n, feet) s in the air before this control step; 0 if it bore load in the last
+    air_time: Array  # (n, feet) s in the air before this step, 0 if on the ground
     foot_speed: Array  # (n, feet) horizontal
     power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
     joint_position: Array  # (n, actuators) from home
