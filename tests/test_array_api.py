@@ -85,7 +85,7 @@ def same(found: Any, expected: Any, name: str) -> None:
 
 
 ENDS = [2.0, 6.0]
-# By function, an example call; every public function of the modules must be here or in a registry.
+# An example call of each public function that no registry holds.
 CALLS: dict[Callable[..., Any], Callable[[Moment], Any]] = {
     bodies.pick: lambda m: (bodies.pick(m.qpos, m.body.joint_qpos), bodies.pick(m.sensors, m.body.layout.foot_touch)),
     signals.rows: lambda m: (signals.rows(m.memory, m.steps[1:3]), signals.rows(m.signals, m.steps[1:3])),

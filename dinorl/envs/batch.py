@@ -18,7 +18,7 @@ from dinorl.tasks import episode
 from dinorl.tasks.observation import columns, observe, part_counts
 from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
 
-# Streams of an animal's random numbers within an episode; a step number is added to the last two.
+# Random streams within an episode; the last two add a step number.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
 
@@ -138,13 +138,7 @@ class BatchEnv:
     def reset(self, ids: np.ndarray | None = None) -> np.ndarray:
         """Begin new episodes for the named animals (default: all) and return their (m, obs) observations."""
         ids = np.arange(self.n) if ids is None else np.asarray(ids)
-        first = ~self._started[ids]
-        self.episode[ids] += ~first
-        self._started[ids] = True
-        self.sim.reset(ids)
-        phase = self._place(ids)
-        self.sim.refresh(ids)
-        self._forget(ids, phase, first)
+        self._begin(ids)
         return np.asarray(observe(self._look(ids)))
 
     def step(self, action: np.ndarray, autoreset: bool = True, only: np.ndarray | None = None) -> Step:
@@ -274,6 +268,16 @@ class BatchEnv:
         self.memory.nearest[ids] = np.maximum(seen.effector_distance, 0.0)
         self.memory.event_steps[ids] = 0
         observation[ids] = observe(replace(seen, stance=s.stance[ids]))
+
+    def _begin(self, ids: np.ndarray) -> None:
+        """Put the named animals at the start of their next episode."""
+        first = ~self._started[ids]
+        self.episode[ids] += ~first
+        self._started[ids] = True
+        self.sim.reset(ids)
+        phase = self._place(ids)
+        self.sim.refresh(ids)
+        self._forget(ids, phase, first)
 
     def _place(self, ids: np.ndarray) -> np.ndarray:
         """Write pose with noise, heading and target of animals in the home pose; return their (m,) clock phases."""

@@ -19,7 +19,7 @@ from dinorl.tasks import observation
 
 # foot_l, foot_fl, hip_roll_hr: the last letter is the side.
 _SIDED = re.compile(r"_[a-z]?([lr])$")
-# Of each part of a kind: (parts,) its partner on the other side, (parts,) the sign of its numbers there.
+# (parts,) partner on the other side, (parts,) sign there
 Swap = tuple[np.ndarray, np.ndarray]
 
 

@@ -17,7 +17,7 @@ JOINT_VELOCITY_SCALE = 0.1  # per rad/s
 TARGET_FAR = 15.0  # m, distances to the target are clipped here
 EFFECTOR_FAR = 2.0  # m, likewise for each coordinate of effector to target
 
-# Parts of an animal that a piece may have numbers for. The clock counts as a part of its own.
+# Parts of an animal that pieces describe; the clock is one.
 TRUNK, CLOCK, ACTUATORS, FEET, EFFECTORS = "trunk", "clock", "actuators", "feet", "effectors"
 
 # Signs that numbers take in the mirror, which swaps left and right.

@@ -15,7 +15,7 @@ from dinorl.tasks.body import Array, Body, namespace, pick
 
 Record = TypeVar("Record", "Memory", "Signals")
 
-# Control steps in the air before a contact counts as a touchdown: touch sensors flicker within a stance.
+# Control steps in the air before a touchdown counts: touch sensors flicker.
 DEBOUNCE_STEPS = 3
 # Time constant of the running alternation, s: about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
@@ -56,7 +56,7 @@ class Signals:
     contact: Array  # (n, feet) bool, the foot bore load at some time in the control step
     stance: Array  # (n, feet) share of the control step in which it did
     touchdown: Array  # (n, feet) bool, it landed in this control step (debounced)
-    air_time: Array  # (n, feet) s in the air before this control step; 0 if it bore load in the last
+    air_time: Array  # (n, feet) s in the air before this step, 0 if on the ground
     foot_speed: Array  # (n, feet) horizontal
     power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
     joint_position: Array  # (n, actuators) from home
@@ -111,7 +111,7 @@ def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Me
         alternation=xp.zeros((n, pairs), **real),
         phase=phase,
         target_distance=_norm((target - position)[:, :2]),
-        nearest=xp.clip(xp.min(pick(sensors, body.layout.target_distance), axis=1), 0.0, xp.inf),
+        nearest=xp.clip(_least(pick(sensors, body.layout.target_distance)), 0.0, xp.inf),
         event_steps=xp.zeros(n, **whole),
     )
 
@@ -154,8 +154,8 @@ def measure(
     target_h = to_heading(target - position, heading)
     distance = _norm(target_h[:, :2])
     effectors = xp.stack([target - sensors[:, effector] for effector in at.effector_pos], axis=1)
-    now = xp.min(pick(sensors, at.target_distance), axis=1)
-    closest = xp.minimum(now, xp.min(pick(substeps, at.target_distance), axis=(1, 2)))
+    now = _least(pick(sensors, at.target_distance))
+    closest = xp.minimum(now, _least(pick(substeps, at.target_distance)))
     nearest = xp.minimum(memory.nearest, xp.clip(closest, 0.0, xp.inf))
     return Signals(
         xp=xp,
@@ -272,6 +272,16 @@ def _share(happened: Array, dtype: Any) -> Array:
     for i in range(1, k):  # a third of the time of a mean over so short an axis
         total = total + xp.astype(happened[:, i, :], dtype)
     return total / k
+
+
+def _least(distances: Array) -> Array:
+    """Return (n,) the smallest of (n, …), no view."""
+    xp = namespace(distances)
+    flat = xp.reshape(distances, (distances.shape[0], -1))
+    least = xp.asarray(flat[:, 0], copy=True)
+    for i in range(1, flat.shape[1]):  # a tenth of the time of a min over so short an axis
+        least = xp.minimum(least, flat[:, i])
+    return least
 
 
 def _norm(vector: Array) -> Array:
