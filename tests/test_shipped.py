@@ -1,4 +1,4 @@
-"""What is said of the policies that come with dinorl, measured anew on seeds that nothing else here uses."""
+"""The zoo's claims, measured again on seeds that nothing else uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def evaluate(name: str, *overrides: str) -> dict[str, float]:
 
 
 def lower(rate: float) -> float:
-    """The lower end of the 99 % interval of a rate that was found in so many episodes."""
+    """Return the lower end of the rate's 99 % interval."""
     return float(binomtest(round(rate * EPISODES), EPISODES).proportion_ci(0.99).low)
 
 
@@ -47,7 +47,7 @@ def test_card_matches_current_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING + ACTING)
 def test_null_policies_earn_nothing(name: str) -> None:
-    """A strike's recipe paid more for standing level to the end than for the strike."""
+    """Regression: a strike's recipe paid more for standing than for the strike."""
     nulls = zoo.card(SHIPPED[name])["evaluation"]["null"]
     assert all(null["return_mean"] < 0.0 for null in nulls.values())
 
@@ -61,7 +61,7 @@ def test_event_any_bearing(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_bearing(name: str) -> None:
-    """Over whole episodes, the turn included: that is where it would fall, or run on past its target."""
+    """Over whole episodes with the turn, where it may fall or miss its target."""
     gate = bundle.load_config(SHIPPED[name]).curriculum
     assert gate.min_avg_forward_vel is not None
     upright = 1.0 - evaluate(name, "env.first_target_bearing_range=[0,0]")["fall_rate"]
@@ -74,7 +74,7 @@ def test_locomotion_any_bearing(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_initial_heading(name: str) -> None:
-    """Over five seconds the headings, which are drawn from the whole circle, have nothing to do with the speed."""
+    """The world heading, drawn from the whole circle, does not change the speed over five seconds."""
     source = SHIPPED[name]
     policy, batch = load_player(source), Evaluator(bundle.load_config(source), 4 * EPISODES).batch
     batch.seed(SEED)

@@ -48,7 +48,7 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     Raises:
         ConfigError: there is no such word.
     """
-    if not arguments or not is_word(arguments[0]):
+    if not arguments or not commands.is_word(arguments[0]):
         return TRAIN, arguments
     word, known = arguments[0], commands.words()
     if word in known:
@@ -61,11 +61,6 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     raise ConfigError(
         f"{word}: there is no such word; expected {', '.join(known)}, or what to train, such as species=trex"
     )
-
-
-def is_word(argument: str) -> bool:
-    """Whether a first argument is a word: no option, no override, no dotted key."""
-    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
 
 
 def _shown(error: OSError) -> str:
