@@ -1,4 +1,4 @@
-"""Physics that breaks down, disks that are full, files that a stranger wrote: what happens then."""
+"""Simulations that diverge: recorded, replayed, and counted against a limit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SMALL = ("species=trex", "stage=balance", "sim.n_envs=8", "eval.episodes=2", "en
 
 
 def break_down(monkeypatch: pytest.MonkeyPatch, animal: int, every: int) -> None:
-    """Give one animal an impossible joint speed now and then, as a policy that shakes a stiff joint may."""
+    """Give one animal an impossible joint speed every so many steps."""
     whole, steps = BatchEnv.step, 0
 
     def step(self: BatchEnv, *args: object, **options: object) -> object:
         nonlocal steps
         steps += 1
-        if self.stagger and steps % every == 0:  # evaluations are left alone
+        if self.stagger and steps % every == 0:  # in training only
             self.sim.qvel[animal, self.animal.joint_qvel[3]] = 1e12
         return whole(self, *args, **options)  # type: ignore[arg-type]
 

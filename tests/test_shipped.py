@@ -1,4 +1,4 @@
-"""What is said of the policies that come with dinorl, measured anew on seeds that nothing else here uses."""
+"""The zoo's claims, measured again on seeds that nothing else uses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluate(name: str, *overrides: str) -> dict[str, float]:
 
 
 def lower(rate: float) -> float:
-    """The lower end of the 99 % interval of a rate that was found in so many episodes."""
+    """Return the lower end of the rate's 99 % interval."""
     return float(binomtest(round(rate * EPISODES), EPISODES).proportion_ci(0.99).low)
 
 
@@ -48,7 +48,7 @@ def test_card_matches_current_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING + ACTING)
 def test_null_policies_earn_nothing(name: str) -> None:
-    """A strike's recipe paid more for standing level to the end than for the strike."""
+    """Regression: a strike's recipe paid more for standing than for the strike."""
     nulls = zoo.card(SHIPPED[name].path)["evaluation"]["null"]
     assert all(null["return_mean"] < 0.0 for null in nulls.values())
 
@@ -62,7 +62,7 @@ def test_event_any_bearing(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_bearing(name: str) -> None:
-    """Over whole episodes, the turn included: that is where it would fall, or run on past its target."""
+    """Over whole episodes with the turn, where it may fall or miss its target."""
     gate = SHIPPED[name].config.curriculum
     assert gate.min_avg_forward_vel is not None
     upright = 1.0 - evaluate(name, "env.first_target_bearing_range=[0,0]")["fall_rate"]
@@ -75,7 +75,7 @@ def test_locomotion_any_bearing(name: str) -> None:
 
 @pytest.mark.parametrize("name", MOVING)
 def test_locomotion_any_initial_heading(name: str) -> None:
-    """Over five seconds the headings, which are drawn from the whole circle, have nothing to do with the speed."""
+    """The world heading, drawn from the whole circle, does not change the speed over five seconds."""
     bundle = SHIPPED[name]
     policy, batch = load_player(bundle), Evaluator(bundle.config, 4 * EPISODES).batch
     batch.seed(SEED)

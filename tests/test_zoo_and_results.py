@@ -1,4 +1,4 @@
-"""Policies that come with dinorl, and the README's table, which is made of what was measured."""
+"""The zoo, and the README's table of results."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_added_run_resolves_by_name(stage_run: Path, empty_zoo: Path, capsys: py
     listed = capsys.readouterr().out
     assert "trex/bite" in listed and "%" in listed
     before = (shipped / "policy.npz").read_bytes()
-    assert word("zoo", "add", shipped) == 0, "measured again, from itself"
+    assert word("zoo", "add", shipped) == 0, "a zoo bundle may be added again"
     assert (shipped / "policy.npz").read_bytes() == before and zoo.card(shipped)["seed"] == about["seed"]
     (shipped / "card.json").write_text(json.dumps(about | {"seed": 7, "evaluation": None}))
     assert word("zoo", "measure", "trex/bite") == 0
-    assert zoo.card(shipped) == about | {"seed": 7}, "the same numbers again, and the rest of the card as it was"
+    assert zoo.card(shipped) == about | {"seed": 7}, "the same numbers; the rest of the card stays"
 
 
 def test_zoo_bundle_drops_machine_paths(stage_run: Path, empty_zoo: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_results_rows_aggregate_seeds() -> None:
     assert moved == ("T. rex", "locomotion", "PPO", "1 of 2 (0, 1)", "2.00 M, not in 3.00 M", "3.0", "1500",
                      "1.0% (3.0%)", "4.00", "", "2.0", "0.94", "run or skip", "0.0 m/s", "0.0 m/s")  # fmt: skip
     assert bitten[9] == "96.0% (93.0%)" and bitten[-2:] == ("0% success", "0% success")
-    beside = replace(second, threads=1)  # one thread, as beside other jobs: its time says nothing of two cores
+    beside = replace(second, threads=1)  # its minutes are not of all cores
     assert results.rows([first, beside])[0][5] == "2.0" and results.rows([beside])[0][5] == "4.0 (1 thread)"
     balance = results.rows([replace(first, stage="balance", index=1)])[0]
     assert balance[-2:] == ("60% falls", "100% falls") and balance[8] == ""

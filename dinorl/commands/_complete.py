@@ -20,12 +20,10 @@ def asked(arguments: list[str]) -> bool:
 
 def answer(arguments: list[str]) -> int:
     """Print what may come next on the line in ``COMP_LINE``; return the exit status."""
-    from dinorl.commands import is_word
-
     typed, current = read_line(os.environ["COMP_LINE"], os.environ.get("COMP_POINT"))
     if not typed:
         print("\n".join(word for word in commands.words() if word.startswith(current)))
-    elif typed[0] != TRAIN and is_word(typed[0]):
+    elif typed[0] != TRAIN and commands.is_word(typed[0]):
         if typed[0] in commands.words():
             print("\n".join(candidates(commands.parser(typed[0]), typed[1:], current)))
         return 0

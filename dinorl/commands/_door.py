@@ -48,7 +48,7 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     Raises:
         ConfigError: there is no such word.
     """
-    if not arguments or not is_word(arguments[0]):
+    if not arguments or not commands.is_word(arguments[0]):
         return TRAIN, arguments
     word, known = arguments[0], commands.words()
     if word in known:
