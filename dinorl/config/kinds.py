@@ -88,8 +88,10 @@ def item_of(kind: Any) -> Any:
 
 def example_of(kind: Any) -> object:
     """Return a value that works, or None."""
-    _, notes = _parts(kind)
+    plain, notes = _parts(kind)
     found = [note.examples[0] for note in notes if isinstance(note, FieldInfo) and note.examples]
+    if not found and get_origin(plain) is list:
+        return "[a,b]" if bare(item_of(plain)) is str else "[1,2]"
     return found[-1] if found else None
 
 

@@ -48,6 +48,8 @@ def _known_roles(keys: dict[str, str]) -> dict[str, str]:
         event_parameters(keys)
     except KeyError as error:
         raise ValueError(f"no such role: {error}") from error
+    if not all(key.isidentifier() for key in keys.values()):
+        raise ValueError("no key")
     return keys
 
 
@@ -58,7 +60,11 @@ class EventConfig:
     name: Word  # how people call the third stage: strike | bite | food_reach
     effectors: list[Word]  # sites and geoms in the MJCF
     # role -> key below env
-    keys: Annotated[dict[Word, Word], AfterValidator(_known_roles), Expected("known roles of an event's keys")]
+    keys: Annotated[
+        dict[Word, Word],
+        AfterValidator(_known_roles),
+        Expected("keys below env, by roles as in conf/species/trex.yaml"),
+    ]
 
 
 @dataclass(config=NODE)

@@ -16,7 +16,7 @@ from dinorl.config.check import checked, keys_of
 from dinorl.config.env import parameters_of
 from dinorl.config.errors import ConfigError, UnknownKey, unknown_key
 from dinorl.config.schema import Config, SpeciesConfig, config_type
-from dinorl.config.species import foreign_env_key
+from dinorl.config.species import foreign_env_key, species_config
 from dinorl.config.together import check_together
 
 # Nodes of recipes converted from TOML: options of another program's JAX backend, for the record.
@@ -38,7 +38,7 @@ def build(cfg: DictConfig) -> Config:
     try:
         built = checked(config_type(algorithm), content)
     except UnknownKey as error:
-        known = known_keys(algorithm=algorithm)
+        known = known_keys(species_config(species), algorithm)
         raise foreign_env_key(error.key, species) or unknown_key(error.key, known) from None
     check_together(built)
     return built
