@@ -86,11 +86,6 @@ def species_names() -> list[str]:
     return options("species")
 
 
-def is_word(argument: str) -> bool:
-    """Whether a first argument is a word: no option, no override, no dotted key."""
-    return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
-
-
 def words() -> list[str]:
     """Return the words, sorted."""
     files = Path(__file__).parent.glob("[!_]*.py")

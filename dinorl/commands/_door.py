@@ -6,7 +6,7 @@ import signal
 import sys
 
 from dinorl import commands
-from dinorl.commands import TRAIN, _complete, is_word
+from dinorl.commands import TRAIN, _complete
 from dinorl.config.errors import ConfigError, nearest
 from dinorl.config.tree import top_keys
 
