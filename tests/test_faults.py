@@ -55,7 +55,7 @@ def test_excess_faults_stop_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     with pytest.raises(faults.TooManyFaults, match=r"sim\.timestep=0\.002 sim\.frame_skip=10"):
         run_stage(compose(list(SMALL)), tmp_path)
-    assert len(list((tmp_path / "faults").iterdir())) <= faults.KEPT
+    assert len(list((tmp_path / "faults").iterdir())) <= faults.MAX_FILES
 
 
 def test_invalid_fault_file_refused(tmp_path: Path) -> None:

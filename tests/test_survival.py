@@ -74,7 +74,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     assert {run.info.status for run in mlflow.search_runs(experiments)} == {"KILLED"}
 
     output = start(tmp_path).communicate(timeout=120.0)[0]
-    assert "goes on from" in output
+    assert "resumes at" in output
     assert json.loads((RUN / "status.json").read_text())["status"] == "DONE"
     child, parent = sorted(mlflow.search_runs(experiments), key=lambda r: "mlflow.parentRunId" not in r.data.tags)
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -155,7 +155,7 @@ def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pyte
         history = store.client(store.embedded_uri()).get_metric_history(status["mlflow_run"], "eval/return_mean")
         steps = [point.step for point in history]
         assert len(steps) >= 4 and steps == sorted(set(steps))  # all, once
-    assert "goes on from" in (folders[1] / "train.log").read_text()
+    assert "resumes at" in (folders[1] / "train.log").read_text()
 
 
 def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
     words = " ".join(output.split())
     assert "FAILED: trex-ppo-s1/1-balance" in words and "ended by SIGKILL" in words
     assert str(bad / "train.log") in output.replace("\n", "")
-    assert "goes on from" in (bad / "train.log").read_text()
+    assert "resumes at" in (bad / "train.log").read_text()
 
 
 SIDE_BY_SIDE = ("seed=0,1", "curriculum.timesteps=5000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -200,7 +200,7 @@ def test_oom_killed_job_resumes(tmp_path: Path, little_memory: Path) -> None:
     for seed in (0, 1):
         run = tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance"
         assert json.loads((run / "status.json").read_text())["status"] == "DONE"
-    assert (run / "ended").exists() and "goes on from" in (run / "train.log").read_text()
+    assert (run / "ended").exists() and "resumes at" in (run / "train.log").read_text()
 
 
 def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,7 +239,7 @@ def _exit_within_a_line(folder: Path) -> None:
     tracker = Tracker(compose(["species=trex"]), folder)
     tracker.start()
     tracker.log_metrics({"reward/alive": 1.0}, 7)
-    tracker.keep()
+    tracker.flush()
     with (folder / "tracking.jsonl").open("a") as file:
         file.write('{"metrics": {"reward/al')
     os._exit(9)

@@ -163,11 +163,11 @@ def test_mismatched_statistics_shape_refused(stranger: Path) -> None:
         play(Bundle(stranger))
 
 
-@pytest.mark.parametrize("command", [["dinorl.reports.evaluation"], ["dinorl.commands.play", "--video", "film.mp4"]])
+@pytest.mark.parametrize("command", [["evaluate"], ["play", "--video", "film.mp4"]])
 def test_commands_report_hostile_bundle(command: list[str], stranger: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     with_member(stranger / BundleFolder.policy.name, object_array(Evil(canary)))
-    done = subprocess.run([sys.executable, "-m", command[0], str(stranger), *command[1:]], cwd=tmp_path,
+    done = subprocess.run([sys.executable, "-m", "dinorl", command[0], str(stranger), *command[1:]], cwd=tmp_path,
                           capture_output=True, text=True, timeout=120)  # fmt: skip
     assert done.returncode != 0 and not canary.exists() and not (tmp_path / "film.mp4").exists()
     assert "Traceback" not in done.stderr and BundleFolder.policy.name in done.stderr

@@ -162,6 +162,7 @@ class Bundle:
         Raises:
             ConfigError: the bundle is of another animal, algorithm or network.
         """
+        self.check_hand_over()
         try:
             learner.warm_start(self._policy)
         except ConfigError as error:

@@ -7,7 +7,7 @@ of the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -133,7 +133,24 @@ def measure(
         Arrays of their own: none is a view of ``sensors``, ``substeps``, ``qpos`` or ``qvel``.
     """
     xp = namespace(sensors)
-    at = body.layout
+    trunk = _measure_trunk(body, memory, sensors)
+    return Signals(
+        xp=xp,
+        **trunk,
+        **_measure_feet(body, memory, sensors, substeps),
+        **_measure_target(body, memory, sensors, substeps, trunk),
+        power=_power(body, substeps),
+        joint_position=pick(qpos, body.joint_qpos) - body.home_joints,
+        joint_velocity=xp.asarray(pick(qvel, body.joint_qvel), copy=True),
+        action=action,
+        action_change=action - memory.action,
+        phase=memory.phase,
+    )
+
+
+def _measure_trunk(body: Body, memory: Memory, sensors: Array) -> dict[str, Array]:
+    """Return pose and motion of the trunk."""
+    xp, at = namespace(sensors), body.layout
     position = xp.asarray(sensors[:, at.trunk_pos], copy=True)
     xaxis, zaxis = sensors[:, at.trunk_xaxis], sensors[:, at.trunk_zaxis]
     flat = xaxis[:, :2]
@@ -141,58 +158,71 @@ def measure(
     # third row of the trunk's rotation matrix; the y axis is z cross x
     up_y = zaxis[:, 0] * xaxis[:, 1] - zaxis[:, 1] * xaxis[:, 0]
     up_b = xp.stack([xaxis[:, 2], up_y, zaxis[:, 2]], axis=-1)
+    motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
+    motion_h = to_heading(motion, heading)
+    return {
+        "height": position[:, 2],
+        "up_b": up_b,
+        "pitch": xp.asin(xp.clip(-up_b[:, 0], -1.0, 1.0)),
+        "roll": xp.atan2(-up_b[:, 1], up_b[:, 2]),
+        "tilt": xp.acos(xp.clip(up_b[:, 2], -1.0, 1.0)),
+        "position_w": position[:, :2],
+        "heading_w": heading,
+        "velocity_h": motion_h[:, 0, :],
+        "trunk_velocity_h": motion_h[:, 1, :],
+        "angular_velocity_h": motion_h[:, 2, :],
+        "tail_rate": _norm(sensors[:, at.tail_angvel]),
+        "drift": _norm(position[:, :2] - memory.start_w),
+    }
 
+
+def _measure_feet(body: Body, memory: Memory, sensors: Array, substeps: Array) -> dict[str, Array]:
+    """Return the feet's contacts, speeds and turns."""
+    xp, at = namespace(sensors), body.layout
     stance = _share(pick(substeps, at.foot_touch) > body.load_threshold, sensors.dtype)
     contact = stance > 0.0
     touchdown = contact & (memory.airborne >= DEBOUNCE_STEPS)
     last_touchdown, alternation = take_turns(body, memory, touchdown)
-    power = xp.abs(pick(substeps, at.servo_force) * pick(substeps, at.servo_velocity))
-    motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
-    motion_h = to_heading(motion, heading)
+    return {
+        "contact": contact,
+        "stance": stance,
+        "touchdown": touchdown,
+        "air_time": xp.astype(memory.airborne, sensors.dtype) * body.dt,
+        "foot_speed": _norm(xp.stack([sensors[:, foot] for foot in at.foot_linvel], axis=1)[..., :2]),
+        "last_touchdown": last_touchdown,
+        "alternation": alternation,
+    }
 
-    target = sensors[:, at.target_pos]
-    target_h = to_heading(target - position, heading)
+
+def _measure_target(
+    body: Body, memory: Memory, sensors: Array, substeps: Array, trunk: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return where the target is from trunk and effectors, and how both get nearer to it."""
+    xp, at = namespace(sensors), body.layout
+    target, heading = sensors[:, at.target_pos], trunk["heading_w"]
+    target_h = to_heading(target - sensors[:, at.trunk_pos], heading)
     distance = _norm(target_h[:, :2])
     effectors = xp.stack([target - sensors[:, effector] for effector in at.effector_pos], axis=1)
     now = _least(pick(sensors, at.target_distance))
     closest = xp.minimum(now, _least(pick(substeps, at.target_distance)))
     nearest = xp.minimum(memory.nearest, xp.clip(closest, 0.0, xp.inf))
-    return Signals(
-        xp=xp,
-        height=position[:, 2],
-        up_b=up_b,
-        pitch=xp.asin(xp.clip(-up_b[:, 0], -1.0, 1.0)),
-        roll=xp.atan2(-up_b[:, 1], up_b[:, 2]),
-        tilt=xp.acos(xp.clip(up_b[:, 2], -1.0, 1.0)),
-        position_w=position[:, :2],
-        heading_w=heading,
-        velocity_h=motion_h[:, 0, :],
-        trunk_velocity_h=motion_h[:, 1, :],
-        angular_velocity_h=motion_h[:, 2, :],
-        tail_rate=_norm(sensors[:, at.tail_angvel]),
-        contact=contact,
-        stance=stance,
-        touchdown=touchdown,
-        air_time=xp.astype(memory.airborne, sensors.dtype) * body.dt,
-        foot_speed=_norm(xp.stack([sensors[:, foot] for foot in at.foot_linvel], axis=1)[..., :2]),
-        power=xp.sum(power, axis=(1, 2)) / power.shape[1],
-        joint_position=pick(qpos, body.joint_qpos) - body.home_joints,
-        joint_velocity=xp.asarray(pick(qvel, body.joint_qvel), copy=True),
-        action=action,
-        action_change=action - memory.action,
-        target_h=target_h,
-        target_distance=distance,
-        approach_speed=(memory.target_distance - distance) / body.dt,
-        effector_h=to_heading(effectors, heading),
-        effector_distance=now,
-        nearest=nearest,
-        progress_speed=(memory.nearest - nearest) / body.dt,
-        event_steps=count_event(memory.event_steps, closest, body.event_threshold),
-        last_touchdown=last_touchdown,
-        alternation=alternation,
-        phase=memory.phase,
-        drift=_norm(position[:, :2] - memory.start_w),
-    )
+    return {
+        "target_h": target_h,
+        "target_distance": distance,
+        "approach_speed": (memory.target_distance - distance) / body.dt,
+        "effector_h": to_heading(effectors, heading),
+        "effector_distance": now,
+        "nearest": nearest,
+        "progress_speed": (memory.nearest - nearest) / body.dt,
+        "event_steps": count_event(memory.event_steps, closest, body.event_threshold),
+    }
+
+
+def _power(body: Body, substeps: Array) -> Array:
+    """Return (n,) mean mechanical power of the servos, W."""
+    xp, at = namespace(substeps), body.layout
+    power = xp.abs(pick(substeps, at.servo_force) * pick(substeps, at.servo_velocity))
+    return xp.sum(power, axis=(1, 2)) / power.shape[1]
 
 
 def remember(memory: Memory, signals: Signals) -> Memory:
