@@ -14,7 +14,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     """Compose one stage's config from overrides such as ``["species=trex", "stage=balance"]``.
 
     Raises:
-        ConfigError: it cannot be composed, or is not a valid config.
+        ConfigError: the config cannot be composed, or is invalid.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -23,7 +23,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    # a caller inside a Hydra application has a GlobalHydra already; it gets it back
+    # a caller inside a Hydra application keeps its own
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

@@ -2,7 +2,7 @@
 
     DIR/<species>/stage<n>_<anything>.toml   →   conf/recipe/<name>/<species>/<stage>.yaml
 
-Values are taken as they are. What is not taken is listed with the reason, never dropped in silence.
+Values stay as they are. Keys that do not fit are listed with the reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
     """Convert one stage file.
 
     Raises:
-        ConfigError: it is not TOML.
+        ConfigError: the file is not TOML.
     """
     try:
         tables = tomllib.loads(path.read_text())
@@ -55,7 +55,7 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
     own_name = stage_label(stage, species.event.name)
     for key, value in called.items():
         if key == "name" and value in (own_name, stage):
-            continue  # said by where the recipe file lies
+            continue  # the file's place says so
         result.not_taken.append((f"stage.{key}", f"{value!r}: this stage of {species.name} is called {own_name}"))
     for name, table in tables.items():
         if name in FOREIGN:
@@ -89,7 +89,7 @@ def convert(folder: Path) -> list[Converted]:
     """Convert every stage file below a folder, one folder a species.
 
     Raises:
-        ConfigError: there is none, a species is unknown, or a file is not TOML.
+        ConfigError: there are none, a species is unknown, or a file is not TOML.
     """
     files = sorted(folder.glob("*/*.toml"))
     if not files:
