@@ -1,4 +1,4 @@
-"""The one door: ``dinorl WORD …`` runs a command, ``dinorl key=value …`` trains. ``python -m dinorl`` is the same."""
+"""The command line: ``dinorl WORD …`` runs a command, ``dinorl key=value …`` trains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-# No library reports home. Hydra raises its errors, so that they can be explained.
+# no telemetry; Hydra raises, dinorl explains
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -14,7 +14,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"
 
 
 def main() -> None:
-    """Run what the command line asks for, and exit with its status."""
+    """Run the command line and exit with its status."""
     from dinorl.commands._door import call
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: open files are closed

@@ -1,4 +1,4 @@
-"""The batch: all animals of one stage, stepped, rewarded and reset together. Every environment API is a view of it."""
+"""The batch: all animals of one stage, stepped together. Every environment API is a view of it."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from dinorl.tasks import episode
 from dinorl.tasks.observation import columns, observe, part_counts
 from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
 
-# Random streams within an episode; the last two add a step number.
+# Random streams; the last two add a step number.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
 _PUSH, _NEXT_TARGET = 1 << 32, 2 << 32
 
 _MAX_FAULTS = 100
-# Counters of each animal, by attribute.
+# (n,) attributes.
 _COUNTERS = ("seeds", "episode", "_started", "returns", "lengths")
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """Episodes that ended in one step, an entry each."""
+    """Episodes that ended in one step."""
 
     ids: np.ndarray  # (m,) which animals
-    observation: np.ndarray  # (m, obs) the last one, before any reset
+    observation: np.ndarray  # (m, obs) before the reset
     returns: np.ndarray  # (m,)
     lengths: np.ndarray  # (m,) control steps
     success: np.ndarray  # (m,) bool
-    truncated: np.ndarray  # (m,) bool, by the time limit alone
-    diverged: np.ndarray  # (m,) bool, the simulation broke down
-    terms: dict[str, np.ndarray]  # (m,) each reward term's sum
+    truncated: np.ndarray  # (m,) bool, by the time limit
+    diverged: np.ndarray  # (m,) bool, unstable physics
+    terms: dict[str, np.ndarray]  # (m,) sum of each reward term
 
     def infos(self, elapsed: float) -> list[dict[str, Any]]:
-        """Return each episode's ``info``: return, length, success, each term's sum.
+        """Return each episode's ``info``: return, length, success and reward terms.
 
         Args:
-            elapsed: s since training began, as ``Monitor`` has it.
+            elapsed: s since training began, as in ``Monitor``.
         """
         sums = [total.tolist() for total in self.terms.values()]
         terms = list(zip(*sums, strict=True)) if sums else [()] * self.ids.size
@@ -61,44 +61,44 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Fault:
-    """A simulation that broke down."""
+    """A simulation that became unstable."""
 
     seed: int  # the animal's
     episode: int
-    step: int  # control steps of the episode before
-    state: np.ndarray  # MuJoCo's integration state as the control step began, the servos' commands included
+    step: int  # control steps before
+    state: np.ndarray  # integration state before the step, with commands
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the batch returns."""
+    """Result of one step."""
 
-    observation: np.ndarray  # (n, obs) float32; of animals that were reset, the first of the new episode
+    observation: np.ndarray  # (n, obs) float32, after resets
     reward: np.ndarray  # (n,) float64
     terminated: np.ndarray  # (n,) bool
     truncated: np.ndarray  # (n,) bool
-    success: np.ndarray  # (n,) bool, the event happened in this step, to an animal that has not fallen
+    success: np.ndarray  # (n,) bool, the event, without a fall
     episodes: Episodes
 
 
 class BatchEnv:
     """``n`` animals at one stage.
 
-    Animal ``i`` is seeded with ``seed + i``; its episodes depend on that and on its actions alone, whatever the size of
-    the batch or the number of threads.
+    Animal ``i`` is seeded with ``seed + i``. Its episodes depend only on that seed and its actions, not on the batch
+    size or the number of threads.
 
     Args:
         cfg: the composed config.
         n: animals; default ``cfg.sim.n_envs``.
-        stagger: cut first episodes at random, so that not all episodes end together.
+        stagger: cut first episodes at random lengths, so that resets spread out.
 
     Attributes:
         push_scale: scale of ``env.push_speed``.
         bearing_scale: scale of ``env.first_target_bearing_range``.
-        max_episode_steps: control steps, then truncated; ``env.max_episode_steps`` unless set.
+        max_episode_steps: control steps before truncation; default ``env.max_episode_steps``.
         signals: of the last step, before any reset.
-        diverged: diverged simulations that were reset, so far.
-        faults: the first of those since someone last emptied the list.
+        diverged: count of diverged simulations so far.
+        faults: the first of them since the list was last cleared.
     """
 
     def __init__(self, cfg: Config, n: int | None = None, stagger: bool = False) -> None:
@@ -129,7 +129,7 @@ class BatchEnv:
         self.seed(0)
 
     def seed(self, seed: int, ids: np.ndarray | None = None) -> None:
-        """Give animal ``i`` the seed ``seed + i`` and begin its episodes anew at the next reset."""
+        """Seed animal ``i`` with ``seed + i``; takes effect at the next reset."""
         chosen = np.arange(self.n) if ids is None else ids
         self.seeds[chosen] = np.uint64(seed % (1 << 64)) + chosen.astype(np.uint64)
         self.episode[chosen] = 0
@@ -146,9 +146,9 @@ class BatchEnv:
 
         Args:
             action: (n, actuators); clipped to [-1, 1].
-            autoreset: begin a new episode at once where one ended.
-            only: (m,) step the physics of these animals alone, to save time. What is returned of the others means
-                nothing; they continue with :meth:`reset`. Default: all.
+            autoreset: begin a new episode in the same step where one ended.
+            only: (m,) step the physics of these animals only, to save time. Results of the others are undefined until
+                :meth:`reset`. Default: all.
         """
         sim, task = self.sim, self.task
         action = self._filtered(action)
@@ -188,17 +188,17 @@ class BatchEnv:
         return Step(observation, reward, terminated, truncated, success, episodes)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return everything that the next step depends on, as arrays; see :meth:`restore`."""
+        """Return the full state as arrays; see :meth:`restore`."""
         own = {name: getattr(self, name).copy() for name in _COUNTERS}
         memory = {f"memory/{name}": value.copy() for name, value in vars(self.memory).items()}
         sums = {f"sums/{name}": value.copy() for name, value in self.sums.items()}
         return own | memory | sums | self.sim.state() | {"diverged": np.asarray(self.diverged)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what :meth:`state` returned, of as many animals at the same stage.
+        """Continue from a :meth:`state` of as many animals at the same stage.
 
         Raises:
-            ValueError, KeyError: it is of another batch, or of a dinorl that remembered other things.
+            ValueError, KeyError: it is of another batch or another version of dinorl.
         """
         for name, value in self.state().items():
             if (found := state[name].shape) != value.shape:
@@ -230,7 +230,7 @@ class BatchEnv:
             self.sim.qvel[pushed, :2] += change[pushed]
 
     def _rescue(self, ids: np.ndarray) -> None:
-        """Note diverged animals as faults and put them into the home pose, so that all signals are finite."""
+        """Record diverged animals as faults and put them into the home pose, so that all signals are finite."""
         self.diverged += ids.size
         for i in ids[: max(0, _MAX_FAULTS - len(self.faults))]:
             self.faults.append(
@@ -239,7 +239,7 @@ class BatchEnv:
         self.sim.repair(ids)
 
     def _pay(self, s: Signals, fell: np.ndarray, diverged: np.ndarray) -> np.ndarray:
-        """Return the (n,) rewards of a step and add them up; diverged animals are paid nothing and lose the bonus."""
+        """Return and sum the (n,) rewards of a step; diverged animals get nothing and lose the bonus."""
         task = self.task
         paid = task.rewards(s, fell)
         if diverged.any():
@@ -256,7 +256,7 @@ class BatchEnv:
         return reward
 
     def _move_targets(self, ids: np.ndarray, observation: np.ndarray) -> None:
-        """Give the named animals a new target and show it in their rows of the (n, obs) observation."""
+        """Give the named animals a new target and update their rows of the (n, obs) observation."""
         if not ids.size:
             return
         s = self.signals
@@ -270,7 +270,7 @@ class BatchEnv:
         observation[ids] = observe(replace(seen, stance=s.stance[ids]))
 
     def _begin(self, ids: np.ndarray) -> None:
-        """Put the named animals at the start of their next episode."""
+        """Begin the next episode of the named animals."""
         first = ~self._started[ids]
         self.episode[ids] += ~first
         self._started[ids] = True
@@ -280,7 +280,7 @@ class BatchEnv:
         self._forget(ids, phase, first)
 
     def _place(self, ids: np.ndarray) -> np.ndarray:
-        """Write pose with noise, heading and target of animals in the home pose; return their (m,) clock phases."""
+        """Set noisy pose, heading and target; return the (m,) clock phases."""
         sim, animal, env = self.sim, self.animal, self.cfg.env
         joints = animal.model.nu
         u = uniform(self.seeds[ids], self.episode[ids], _RESET, 2 * joints + 2)
@@ -299,7 +299,7 @@ class BatchEnv:
         return u[:, -1]
 
     def _forget(self, ids: np.ndarray, phase: np.ndarray, first: np.ndarray) -> None:
-        """Give the named animals a fresh memory and empty sums; ``first`` (m,): in their first episode."""
+        """Reset memory and sums of the named animals; ``first`` (m,): in their first episode."""
         fresh = fresh_memory(self.task.body, self.sim.sensors[ids], self.animal.model.nu, phase)
         if self.stagger and first.any():
             cut = uniform(self.seeds[ids], self.episode[ids], _STAGGER, 1)[:, 0]
@@ -312,7 +312,7 @@ class BatchEnv:
             total[ids] = 0.0
 
     def _look(self, ids: np.ndarray) -> Signals:
-        """Measure the named animals as they are now, without a step behind them."""
+        """Measure the named animals after a reset."""
         sim = self.sim
         sensors = sim.sensors[ids]
         memory = rows(self.memory, ids)

@@ -1,4 +1,4 @@
-"""The batch as a ``gymnasium.vector.VectorEnv`` and, with a batch of one, as a ``gymnasium.Env``."""
+"""The batch as a ``gymnasium.vector.VectorEnv`` and, with one animal, as a ``gymnasium.Env``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class DinoEnv(gym.Env):
         info: dict[str, Any] = {"is_success": bool(step.success[0])}
         if step.episodes.ids.size:
             info |= step.episodes.infos(0.0)[0]
-            del info["episode"]  # the key of Gymnasium's RecordEpisodeStatistics
+            del info["episode"]  # RecordEpisodeStatistics uses this key
         return step.observation[0], float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), info
 
     def render(self) -> np.ndarray | None:
@@ -81,7 +81,7 @@ class DinoEnv(gym.Env):
 
 
 class DinoVectorEnv(VectorEnv):
-    """All animals of one stage as one VectorEnv; an episode that ends begins anew in the same step.
+    """All animals of one stage as one VectorEnv, with same-step autoreset.
 
     Args:
         num_envs: animals.
@@ -133,7 +133,7 @@ class DinoVectorEnv(VectorEnv):
         return step.observation, step.reward, step.terminated, step.truncated, self._info(step)
 
     def _info(self, step: Step) -> dict[str, Any]:
-        """Return info as Gymnasium's SyncVectorEnv lays it out: arrays with a mask under ``_key``."""
+        """Return info in the layout of Gymnasium's SyncVectorEnv: arrays with a mask under ``_key``."""
         info: dict[str, Any] = {"is_success": step.success, "_is_success": np.ones(self.num_envs, dtype=bool)}
         ended = step.episodes
         if ended.ids.size:

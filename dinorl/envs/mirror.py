@@ -1,8 +1,7 @@
-"""One side is enough to learn: in the second half of a stride the policy sees the animal in a mirror.
+"""Mirrors observations and actions in the second half of a stride.
 
-Left and right change places in the observation, and again in the action. The policy then acts on both sides alike: it
-cannot limp or turn one way only, and it learns from either leg for both. (PHASE of Abdolhosseini et al. 2019, "On
-Learning Symmetric Locomotion", with the gait clock as phase.)
+The policy then acts on both sides alike: it cannot limp or turn one way only, and both legs share experience. This is
+PHASE of Abdolhosseini et al. 2019, "On Learning Symmetric Locomotion", with the gait clock as phase.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from dinorl.config import ConfigError
 from dinorl.sim.model import Animal
 from dinorl.tasks import observation
 
-# foot_l, foot_fl, hip_roll_hr: the last letter is the side.
+# foot_l, foot_fl, hip_roll_hr.
 _SIDED = re.compile(r"_[a-z]?([lr])$")
-# (parts,) partner on the other side, (parts,) sign there
+# (parts,) partner index, (parts,) sign
 Swap = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where each number of an observation and of an action stands in the mirror, and with what sign."""
+    """Permutations and signs that mirror observations and actions."""
 
     observation: Swap  # (obs,) columns, (obs,) signs
     action: Swap  # (actuators,) columns, (actuators,) signs
@@ -40,7 +39,7 @@ class Mirror:
         return _reflect(action, where, *self.action)
 
     def second_half(self, observation: np.ndarray) -> np.ndarray:
-        """Return (n,) bool: which (n, obs) observations are of the second half of a stride."""
+        """Return (n,) bool: whether (n, obs) observations are in the second half of a stride."""
         return observation[:, self.sine] < 0.0
 
 
@@ -54,7 +53,7 @@ def mirror_of(animal: Animal) -> Mirror:
     """Return an animal's mirror.
 
     Raises:
-        ConfigError: its left and right are no mirror images.
+        ConfigError: left and right are not symmetric.
     """
     species = animal.species
     servos, feet, effectors = _servos(animal), _partners(species.feet), _partners(species.event.effectors)
@@ -81,7 +80,7 @@ def _unsigned(partner: np.ndarray) -> Swap:
 
 
 def _clock_sign(animal: Animal, feet: np.ndarray) -> float:
-    """Return the sign of the gait clock in the mirror: half a cycle later if left and right take turns."""
+    """Return the sign of the mirrored gait clock: -1 (half a cycle) if left and right alternate."""
     phase = animal.species.gait_phase
     lag = (np.asarray(phase) - np.asarray(phase)[feet]) % 1.0
     if np.allclose(lag, 0.5):
@@ -92,7 +91,7 @@ def _clock_sign(animal: Animal, feet: np.ndarray) -> float:
 
 
 def _partners(names: Sequence[str]) -> np.ndarray:
-    """Return for each name the index of its partner on the other side; its own where there is none."""
+    """Return the index of each name's partner on the other side; its own if there is none."""
     places = {name: i for i, name in enumerate(names)}
 
     def other(name: str) -> str:
@@ -103,7 +102,7 @@ def _partners(names: Sequence[str]) -> np.ndarray:
 
 
 def _servos(animal: Animal) -> Swap:
-    """Return the servos' partners and signs in the mirror, after checking that joints and home pose are symmetric."""
+    """Return the servos' partners and signs; check that joints and home pose are symmetric."""
     model = animal.model
     joints = model.actuator_trnid[:, 0]
     names = [model.joint(i).name for i in joints]

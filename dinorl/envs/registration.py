@@ -1,4 +1,4 @@
-"""Registers ``dinorl/<Animal>-<Stage>-v0`` with Gymnasium for every species that has a file in ``conf/species``."""
+"""Registers ``dinorl/<Animal>-<Stage>-v0`` with Gymnasium for every species in ``conf/species``."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ class Camera:
     """Draws animals of a batch from a camera of their MJCF.
 
     Args:
-        batch: whose animals.
+        batch: the animals.
         width, height: of the picture, pixels.
-        camera: name of a camera in the MJCF; they all follow the animal.
+        camera: name of a camera in the MJCF.
 
     Raises:
         RuntimeError: there is no OpenGL to draw with.

@@ -1,4 +1,4 @@
-"""The task of a composed config: which terms are active and with what weights, over the pure functions of ``tasks``."""
+"""The task of a composed config: its active reward terms and their weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dinorl.tasks.events import EVENT_TERMS, happened
 from dinorl.tasks.rewards import TERMS
 from dinorl.tasks.signals import Signals
 
-# A foot bears load from this share of the body weight on.
+# Share of body weight.
 CONTACT_LOAD = 0.01
 
 
 def foot_pairs(feet: list[str]) -> tuple[tuple[int, int], ...]:
-    """Return the left and right foot of each girdle, by the order in which a species lists its feet."""
+    """Return (left, right) of each girdle, from the order of a species' feet."""
     return tuple((i, i + 1) for i in range(0, len(feet), 2))
 
 
@@ -32,7 +32,7 @@ class Task:
         terms: reward terms by the name they are logged under, as functions of the signals.
         weights: their weights, which training may ramp with :meth:`set_weight`.
         bonus: name of the event's bonus.
-        ends_with_event: the episode ends with the event; else the target moves on when it is reached.
+        ends_with_event: the episode ends with the event; else a reached target moves on.
     """
 
     def __init__(self, cfg: Config, animal: Animal) -> None:
@@ -66,36 +66,36 @@ class Task:
         self._target = (role["distance_range"], role["lateral_range"], role.get("height_range", [home, home]))
 
     def active(self) -> dict[str, float]:
-        """Return the terms that are paid, with their weights."""
+        """Return the terms with nonzero weights."""
         paid = {name: weight for name, weight in self.weights.items() if weight}
         return paid | ({"fall_penalty": self.env.fall_penalty} if self.env.fall_penalty else {})
 
     def set_weight(self, key: str, value: float) -> None:
-        """Set the weight of the term that the env key weighs."""
+        """Set the weight of the term with this env key."""
         self.weights[logged_name(key)] = value
 
     def rewards(self, s: Signals, fell: Array) -> dict[str, Array]:
         """Return each active term's weighted reward, (n,)."""
         paid = {name: self.weights[name] * term(s) for name, term in self.terms.items() if self.weights[name]}
-        if self.bonus in paid:  # a fall onto the target is no bite
+        if self.bonus in paid:  # falling onto the target is no bite
             paid[self.bonus] = self.taken_back(paid[self.bonus], fell & (s.event_steps > 0))
         if self.env.fall_penalty:
             paid["fall_penalty"] = self.env.fall_penalty * s.xp.astype(fell, s.height.dtype)
         return paid
 
     def taken_back(self, bonus: Array, lost: Array) -> Array:
-        """Return the event's (n,) bonus less what was paid to those who have lost it."""
+        """Return the event's (n,) bonus, minus the bonus that ``lost`` animals were paid before."""
         return bonus - self.weights[self.bonus] * namespace(bonus).astype(lost, bonus.dtype)
 
     def fell(self, s: Signals) -> Array:
-        """Return (n,) bool: which animals have fallen."""
+        """Return (n,) bool: whether animals have fallen."""
         env = self.env
         return episode.fallen(
             s, env.healthy_z_range, env.max_tilt_angle, env.natural_pitch, env.nosedive_termination_threshold
         )
 
     def succeeded(self, s: Signals) -> Array:
-        """Return (n,) bool: which animals have had their event, and ``env.event_hold`` after it."""
+        """Return (n,) bool: whether ``env.event_hold`` after the event is over."""
         return happened(s, self._hold)
 
     def targets(self, position_w: Array, heading_w: Array, u: Array) -> Array:

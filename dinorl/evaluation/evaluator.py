@@ -1,4 +1,4 @@
-"""Runs a policy on evaluation seeds, every episode in parallel."""
+"""Runs a policy on evaluation seeds, all episodes in parallel."""
 
 from __future__ import annotations
 

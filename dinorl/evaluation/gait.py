@@ -13,7 +13,7 @@ from dinorl.tasks.signals import DEBOUNCE_STEPS, turn_phase
 
 Pairs = Sequence[tuple[int, int]]
 
-PHASE_CLASS = 0.125  # cycles; Hildebrand's classes are 1/4 wide
+PHASE_CLASS = 0.125  # cycles, half of Hildebrand's class width
 STABLE = 0.5  # mean resultant length
 STANDS = 0.2  # Hz; below, steps only keep balance
 
@@ -30,17 +30,16 @@ def debounced(contact: np.ndarray) -> np.ndarray:
 
 
 def touchdowns(contact: np.ndarray) -> np.ndarray:
-    """Return where a foot lands: contact now, none a step before. Standing at the start is no touchdown."""
+    """Return touchdowns: contact now, none a step before. Standing at the start is none."""
     landed = np.zeros_like(contact)
     landed[1:] = contact[1:] & ~contact[:-1]
     return landed
 
 
 def alternation(landed: np.ndarray, pairs: Pairs) -> float:
-    """Return the share of touchdowns in turn with the pair's other foot.
+    """Return the share of touchdowns that alternate with the pair's other foot.
 
-    The other foot must have landed in between, at least an eighth of the stride from either end: in a hop one foot
-    lands a little before the other.
+    The other foot must have landed in between, at least an eighth of the stride from either end: a hop does not count.
 
     Args:
         landed: (steps, n, feet) touchdowns; a foot's first one does not count.
@@ -72,7 +71,7 @@ def stride_phases(landed: np.ndarray, reference: int, foot: int) -> np.ndarray:
     end = landed.shape[0]
     begun = _latest(mark)
     ends = np.minimum.accumulate(np.where(mark, steps, end)[::-1], axis=0)[::-1]
-    ends = np.vstack([ends[1:], np.full((1, mark.shape[1]), end)])  # strictly later than this step
+    ends = np.vstack([ends[1:], np.full((1, mark.shape[1]), end)])  # strictly later
     chosen = landed[..., foot] & (begun >= 0) & (ends < end)
     phases: np.ndarray = ((steps - begun) / np.maximum(ends - begun, 1))[chosen]
     return phases
@@ -96,7 +95,7 @@ def footfalls(landed: np.ndarray, pairs: Pairs) -> dict[str, float]:
 
     * ``contralateral_phase``: right foot in the left foot's stride; of the hind girdle, if there are two.
     * ``fore_phase``: the same of the front girdle; quadrupeds only.
-    * ``ipsilateral_phase``: front foot in the stride of the hind foot on its side; quadrupeds only.
+    * ``ipsilateral_phase``: front foot in the stride of the hind foot on the same side; quadrupeds only.
     """
     left, right = pairs[-1]
     measured = {"contralateral_phase": stride_phases(landed, left, right)}
@@ -115,8 +114,8 @@ def footfalls(landed: np.ndarray, pairs: Pairs) -> dict[str, float]:
 def name(gait: Mapping[str, float]) -> str:
     """Return a gait's name from its metrics ``stride_hz``, ``duty_factor``, ``phase_stability`` and the phases.
 
-    Bipeds walk, run, skip or hop; quadrupeds walk, pace, trot, bound or gallop. ``stands``: feet are hardly lifted.
-    ``irregular``: they have no common rhythm.
+    Bipeds walk, run, skip or hop; quadrupeds walk, pace, trot, bound or gallop. ``stands``: steps are rare.
+    ``irregular``: the feet have no common rhythm.
     """
     if gait["stride_hz"] < STANDS:
         return "stands"

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, one entry each: name, unit, meaning, direction, and how to compute it.
+"""The metrics of an evaluation: name, unit, meaning, direction and computation.
 
 ``eval.csv``, MLflow, gates and reports use these names, in this order.
 """
@@ -16,7 +16,7 @@ from dinorl.evaluation import gait
 from dinorl.evaluation.recorder import Recorder
 
 NAN = float("nan")
-MOVES = 1.0  # m, below which there is no cost of transport
+MOVES = 1.0  # m, least for a cost of transport
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Metric:
         title: for people, with the unit.
         unit: SI; empty for numbers, counts and shares.
         meaning: one line.
-        better: whether more or less of it is better; None if neither is.
+        better: whether more or less is better; None: neither.
         form: format for people.
         compute: its value; None if the animal has no such metric, NaN if nothing was measured.
     """
@@ -46,7 +46,7 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    # scipy.stats.beta.ppf: a second to import
+    # scipy.stats.beta takes 1 s to import
     return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 
 

@@ -1,4 +1,4 @@
-"""Records the first episode of each animal: sums over its steps, and its footfalls."""
+"""Records sums and footfalls of each animal's first episode."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recorder:
         approach: sum of the speed towards the target, m/s.
         pitch, roll: sum of the angles without sign, rad.
         energy: J.
-        slip: sum over feet of speed times share of the step on the ground, m/s.
+        slip: sum over feet of speed × share of the step on the ground, m/s.
         load: sum of those shares.
     """
 
@@ -50,8 +50,8 @@ class Recorder:
         self.energy = np.zeros(n)
         self.slip = np.zeros(n)
         self.load = np.zeros(n)
-        self._contacts: list[np.ndarray] = []  # (n, feet) bool, one per control step
-        self._going: list[np.ndarray] = []  # (n,) bool
+        self._contacts: list[np.ndarray] = []  # (n, feet) bool per step
+        self._going: list[np.ndarray] = []  # (n,) bool per step
 
     def add(self, s: Signals, reward: np.ndarray, fell: np.ndarray, success: np.ndarray, going: np.ndarray) -> None:
         """Add one control step of the animals in their first episode.
@@ -60,14 +60,14 @@ class Recorder:
             s: the step's signals, (n, …).
             reward: (n,).
             fell, success: (n,) bool.
-            going: (n,) bool, the animals that count.
+            going: (n,) bool, animals in their first episode.
         """
         g = going.astype(np.float64)
         self.steps += g
         self.returns += reward * g
         self.fell |= fell & going
         first = success & going & ~self.success
-        self.event_step[first] = (self.steps - np.maximum(s.event_steps - 1, 0))[first]  # success follows some steps on
+        self.event_step[first] = (self.steps - np.maximum(s.event_steps - 1, 0))[first]  # success comes later
         self.success |= first
         self.forward += s.velocity_h[:, 0] * g
         self.lateral += np.abs(s.velocity_h[:, 1]) * g
@@ -81,7 +81,7 @@ class Recorder:
         self._contacts.append(s.contact & going[:, None])
         self._going.append(going.copy())
 
-    # For the metrics, once all steps are recorded --------------------------------------------------------------------
+    # For the metrics -------------------------------------------------------------------------------------------------
 
     @cached_property
     def total(self) -> np.floating:

@@ -1,4 +1,4 @@
-"""Batched physics on the CPU, with ``mujoco.batch``. Knows no task, no reward, no episode."""
+"""Batched physics on the CPU, with ``mujoco.batch``. Knows no task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dinorl.sim.model import Animal
 
-# MuJoCo's warnings that stop a simulation (mj_checkPos, mj_checkVel, mj_checkAcc).
+# Raised by mj_checkPos, mj_checkVel, mj_checkAcc.
 _DIVERGED = [
     mujoco.mjtWarning.mjWARN_BADQPOS.value,
     mujoco.mjtWarning.mjWARN_BADQVEL.value,
@@ -22,12 +22,11 @@ _DIVERGED = [
 class CpuSimulation:
     """:class:`dinorl.sim.interface.Simulation` on a thread pool; its arrays are NumPy's.
 
-    Sensors are those of the last physics step's beginning: bringing all of them up to date costs a tenth of the speed
-    and changes nothing that can be learned.
+    Sensors are read at the beginning of the last physics step: refreshing them costs a tenth of the speed and does not
+    help learning.
 
     Args:
-        threads: 0: one for each core that this process may use, which under ``taskset`` or in a container are fewer
-            than the machine has.
+        threads: 0: one for each core that this process may use (``taskset``, containers).
     """
 
     def __init__(self, animal: Animal, n: int, frame_skip: int, threads: int) -> None:
@@ -43,7 +42,7 @@ class CpuSimulation:
         self._sensordata = self._batch.bind("sensordata")
         self.substeps = np.zeros((n, frame_skip, model.nsensordata))
         self.sensors = self.substeps[:, -1]
-        self._readings = np.zeros_like(self.substeps)  # readings of a partial step
+        self._readings = np.zeros_like(self.substeps)  # of a partial step
         self.diverged = np.zeros(n, dtype=bool)
         self.before = self._batch.state.copy()
 
@@ -67,10 +66,10 @@ class CpuSimulation:
 
     def reset(self, ids: np.ndarray) -> None:
         """Put the named simulations into the home pose."""
-        self._batch.state[ids] = self._home  # 15 times faster than Batch.reset for a few
+        self._batch.state[ids] = self._home  # 15 times faster than Batch.reset
 
     def repair(self, ids: np.ndarray) -> None:
-        """Put diverged simulations into the home pose; MuJoCo forgets its warnings."""
+        """Put diverged simulations into the home pose and clear MuJoCo's warnings."""
         self._batch.reset(ids, self._animal.model.key("home").id)
         self.refresh(ids)
         self.substeps[ids] = self.sensors[ids][:, None, :]
@@ -81,7 +80,7 @@ class CpuSimulation:
         self.sensors[ids] = self._sensordata[ids]
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return everything that the next step depends on."""
+        """Return the full state."""
         return {"physics": self._batch.state.copy(), "substeps": self.substeps.copy()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

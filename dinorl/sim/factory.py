@@ -1,4 +1,4 @@
-"""Which physics backend a config asks for."""
+"""Makes the physics backend."""
 
 from __future__ import annotations
 

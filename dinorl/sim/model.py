@@ -1,4 +1,4 @@
-"""An animal's compiled MJCF and where its named sensors lie in ``sensordata``."""
+"""An animal's compiled MJCF and the layout of its ``sensordata``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Animal:
         if not path.is_file():
             raise ConfigError(f"species.mjcf: {path} does not exist; found no model for species={species.name}")
         self.species, self.sim, self.path = species, sim, path
-        # visual geoms would cost a tenth of the speed
+        # visual geoms cost 10 % of the speed
         self.model = self._compile(drawn=False)
         self.control_timestep = sim.timestep * sim.frame_skip  # s
         if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_KEY, "home") < 0:
@@ -37,7 +37,7 @@ class Animal:
         self.gravity: float = float(np.linalg.norm(self.model.opt.gravity))  # m/s²
         self.mass: float = float(self.model.body("trunk").subtreemass[0])  # kg
         self.weight: float = self.mass * self.gravity  # N
-        # columns of qpos and qvel, in the servos' order
+        # in the servos' order
         joints = self.model.actuator_trnid[:, 0]
         self.joint_qpos: np.ndarray = self.model.jnt_qposadr[joints]
         self.joint_qvel: np.ndarray = self.model.jnt_dofadr[joints]
@@ -47,7 +47,7 @@ class Animal:
 
     @property
     def fps(self) -> int:
-        """Control steps per second, as ``render_fps`` wants it."""
+        """Control steps per second, for ``render_fps``."""
         return round(1.0 / self.control_timestep)
 
     @cached_property
@@ -103,7 +103,7 @@ class Animal:
 
 
 def evenly(columns: np.ndarray) -> Columns:
-    """Return rising, evenly spaced columns as a slice, which spares a copy; others as they are."""
+    """Return rising, evenly spaced columns as a slice, to avoid a copy; others unchanged."""
     steps = np.unique(np.diff(columns))
     if columns.size == 1:
         return slice(int(columns[0]), int(columns[0]) + 1)

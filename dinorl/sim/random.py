@@ -1,8 +1,8 @@
-"""Random numbers that belong to an animal, not to a batch.
+"""Random numbers for each animal, independent of the batch.
 
-Every number is a hash of (the animal's seed, its episode, a stream, an index). An episode is then the same in any
-batch, and the generator's state is the two counters. The mixing function is SplitMix64's finalizer
-(Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+Every number is a hash of (seed, episode, stream, index), so an episode is the same in any batch and the state is two
+counters. The hash is SplitMix64's finalizer (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
+generators").
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def uniform(seed: np.ndarray, episode: np.ndarray, stream: int | np.ndarray, cou
     Args:
         seed: (n,) the animals' seeds.
         episode: (n,) the animals' episode counters.
-        stream: a number for each use within one episode, or (n,) of them.
-        count: how many numbers each.
+        stream: number of the use within an episode, or (n,) of them.
+        count: numbers for each animal.
 
     Returns:
         (n, count) float64.

@@ -1,4 +1,4 @@
-"""Constants of an animal: where its sensors are, its size, its gait. No simulation, no config."""
+"""Constants of an animal: its sensors, size and gait. No simulation, no config."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 Array = Any
-# Columns of the last axis: a slice if evenly spaced, else an index array.
+# Columns of the last axis.
 Columns = slice | Array
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns of a simulation's sensor readings by what they measure."""
+    """Columns of a simulation's sensor readings, by quantity."""
 
     trunk_pos: slice  # 3, m, world
     trunk_xaxis: slice  # 3, world
@@ -25,29 +25,29 @@ class Layout:
     com_linvel: slice  # 3, m/s, world
     tail_angvel: slice  # 3, rad/s, world
     target_pos: slice  # 3, m, world
-    effector_pos: tuple[slice, ...]  # for each effector 3, m, world
-    target_distance: Columns  # effectors, m, effector to target surface
+    effector_pos: tuple[slice, ...]  # 3 each, m, world
+    target_distance: Columns  # effectors, m, to the target's surface
     foot_touch: Columns  # feet, N
-    foot_linvel: tuple[slice, ...]  # for each foot 3, m/s, world
+    foot_linvel: tuple[slice, ...]  # 3 each, m/s, world
     servo_force: Columns  # actuators, N m
     servo_velocity: Columns  # actuators, rad/s
 
 
 @dataclass(frozen=True)
 class Body:
-    """Constants of an animal that measuring and rewards need; arrays are of the simulation's library and device."""
+    """Constants of an animal. Arrays are of the simulation's library and device."""
 
     layout: Layout
     home_joints: Array  # (actuators,) rad
     joint_qpos: Columns  # of qpos, actuators
     joint_qvel: Columns  # of qvel, actuators
-    foot_pairs: tuple[tuple[int, int], ...]  # left and right foot of each girdle
-    gait_phase: Array  # (feet,) each foot's lag in the gait clock, cycles
+    foot_pairs: tuple[tuple[int, int], ...]  # (left, right) of each girdle
+    gait_phase: Array  # (feet,) lag in the gait clock, cycles
     home_height: float  # m, of the trunk
     weight: float  # N
-    load_threshold: float  # N, a foot that bears more is in contact
+    load_threshold: float  # N, above: in contact
     dt: float  # s, control step
-    event_threshold: float  # m, effector to target surface at which the event happens
+    event_threshold: float  # m, effector to target's surface
 
 
 def namespace(array: Array) -> Any:

@@ -1,6 +1,6 @@
-"""How a reward term and its parameters are declared: once, beside the function.
+"""Declares reward terms and their parameters, once, beside the function.
 
-The config's schema, its ranges, "means nothing without" and the documentation are built from these declarations.
+The config's schema, its ranges, its needs and the documentation are built from these declarations.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dinorl.tasks.body import Body
 
-# Arguments of a term's function that are no parameters.
+# Arguments that are no parameters.
 SIGNALS, BODY = "s", "body"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What must hold for a key to have an effect."""
+    """A condition for a key to have an effect."""
 
     holds: Callable[[Any], bool]  # given the composed ``env`` node
     otherwise: str  # why the key has no effect
@@ -45,8 +45,8 @@ class Parameter:
 class Term:
     """A reward term."""
 
-    weight: Parameter  # the key of its weight
-    function: Callable[..., Any]  # (signals, parameters by name, body if it has that argument) -> (n,)
+    weight: Parameter  # key of its weight
+    function: Callable[..., Any]  # (signals, parameters, body if declared) -> (n,)
     parameters: tuple[Parameter, ...] = ()
 
     @property
@@ -55,14 +55,14 @@ class Term:
         return logged_name(self.weight.name)
 
     def under(self, key: str) -> Term:
-        """Return the same term with another weight key."""
+        """Return the term with another weight key."""
         return replace(self, weight=replace(self.weight, name=key))
 
     def bind(self, env: Any, body: Body, keys: Mapping[str, str]) -> Callable[[Any], Any]:
         """Return the term as a function of the signals alone.
 
         Args:
-            env: the composed ``env`` node, which holds the parameters.
+            env: the composed ``env`` node, with the parameters.
             body: constants of the animal.
             keys: role → key of the species' event, for parameters that are roles.
         """

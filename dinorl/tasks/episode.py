@@ -1,4 +1,4 @@
-"""Where an episode begins and ends: targets, resets, pushes, falls. Pure functions of uniform random numbers."""
+"""Targets, action filter, pushes and falls: pure functions of uniform random numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NATURAL_PITCH = Parameter("natural_pitch", unit="rad", ge=-math.pi / 2, le=math.
 GAIT_CLOCK_FREQUENCY = Parameter("gait_clock_frequency", unit="Hz", ge=0.0, example=1.5)
 GAIT_CLOCK_DUTY = Parameter("gait_clock_duty", unit="share of the stride", gt=0.0, le=1.0, example=0.5)
 
-# The keys of ``env`` that are no reward term's.
+# Keys of ``env`` without a reward term.
 PARAMETERS = (
     Parameter("fall_penalty", le=0.0, example=-50.0),
     NATURAL_PITCH,
@@ -37,8 +37,8 @@ PARAMETERS = (
     ),
 )  # fmt: skip
 
-# Horizontal distance at which a target moves on, m, where the event ends no episode.
-# At a run the animal cannot turn within less, and falls.
+# m, horizontal; the target moves on here unless the event ends the episode.
+# At a run the animal cannot turn within less.
 TARGET_REACHED = 2.5
 
 
@@ -48,7 +48,7 @@ def spread(u: Array, bounds: Sequence[float]) -> Array:
 
 
 def turn(heading_w: Array, u: Array, bearing: Sequence[float]) -> Array:
-    """Return (n, 2) headings turned by an angle of a range (rad, left positive), by (n,) uniform numbers."""
+    """Return (n, 2) headings turned by an angle in a range (rad, left positive), from (n,) uniform numbers."""
     xp = namespace(heading_w)
     angle = spread(u, bearing)
     cos, sin = xp.cos(angle), xp.sin(angle)
@@ -76,8 +76,8 @@ def place_target(
 def follow(command: Array, action: Array, dt: float, time_constant: float) -> Array:
     """Return the servo command: the last command moved towards the action by a first-order low-pass filter.
 
-    Trembling actions then hardly move the legs (usual on real legged robots: Peng et al. 2020, "Learning Agile Robotic
-    Locomotion Skills by Imitating Animals", section VI).
+    Trembling actions then hardly move the legs (Peng et al. 2020, "Learning Agile Robotic Locomotion Skills by
+    Imitating Animals", section VI).
 
     Args:
         command: (n, actuators) of the last control step.
@@ -98,12 +98,11 @@ def push_window(dt: float, interval: float) -> int:
 def push_velocity(steps: Array, u: Array, window: int, speed: float) -> Array:
     """Return (n, 2) changes of the trunk's horizontal velocity, world, m/s: one push in every window of steps.
 
-    A push comes in the middle half of its window: unforeseen, yet never two within half a window, which together would
-    be twice as hard.
+    A push falls in the middle half of its window, so two pushes are never less than half a window apart.
 
     Args:
         steps: (n,) control steps of the episode so far.
-        u: (n, 2) uniform numbers that hold for the whole window: when, in which direction.
+        u: (n, 2) uniform numbers, fixed within a window: time and direction.
         window: of :func:`push_window`.
         speed: of a push, m/s.
     """

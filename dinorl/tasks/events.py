@@ -1,7 +1,6 @@
-"""The third stage's event: the bite, the strike, the reach. Its reward terms and its other parameters.
+"""The third stage's event (bite, strike, reach): its reward terms and other parameters.
 
-Each has a role; a species says under which key of ``env`` each role goes (``species.event.keys``) and may leave roles
-out.
+Each has a role. ``species.event.keys`` maps roles to keys of ``env``; a species may leave roles out.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ event_reward = EVENT_TERMS.term
 # Widths of the bell curves of distance.
 TRUNK_PROXIMITY = 2.0  # m
 EFFECTOR_PROXIMITY = 1.0  # m
-# No more is paid for speed than at this one, m/s.
+# m/s, cap of the paid speed.
 FASTEST = 10.0
 
 
@@ -27,26 +26,25 @@ FASTEST = 10.0
 def bonus(s: Signals) -> Array:
     """Pay once for the event itself.
 
-    A fall before ``event_hold`` is over takes the bonus back (``dinorl.envs.task``). Paying after that time would sum
-    to the same but teach nothing: first touches are falls.
+    A fall within ``event_hold`` takes the bonus back (``dinorl.envs.task``). Paying only after the hold would teach
+    nothing: first touches are falls.
     """
     return s.xp.astype(s.event_steps == 1, s.height.dtype)
 
 
 @event_reward("approach_weight", FORWARD_VEL_MAX)
 def approach(s: Signals, forward_vel_max: float | None) -> Array:
-    """Pay for the trunk's speed towards the target, up to ``forward_vel_max``; charge going away."""
+    """Pay for the trunk's speed towards the target, up to ``forward_vel_max``; charge the speed away from it."""
     limit = _limit(forward_vel_max)
     return s.xp.clip(s.approach_speed, -limit, limit)
 
 
 @event_reward("progress_weight", FORWARD_VEL_MAX)
 def progress(s: Signals, forward_vel_max: float | None) -> Array:
-    """Pay for the speed, up to ``forward_vel_max``, by which the effector gets nearer to the target than ever before.
+    """Pay for the speed at which the effector's closest distance so far shrinks, up to ``forward_vel_max``.
 
-    Progress is never lost again: a pass over the target teaches as much as a stop at it, and nothing holds the trunk
-    there (Petrenko et al. 2023, "DexPBT: Scaling up Dexterous Manipulation for Hand-Arm Systems with Population Based
-    Training": closest distance so far).
+    Progress is never lost: passing the target pays as much as stopping at it (Petrenko et al. 2023, "DexPBT: Scaling
+    up Dexterous Manipulation for Hand-Arm Systems with Population Based Training").
     """
     return s.xp.clip(s.progress_speed, 0.0, _limit(forward_vel_max))
 
@@ -63,7 +61,7 @@ def effector_proximity(s: Signals) -> Array:
     return s.xp.exp(-0.5 * (s.xp.clip(s.effector_distance, 0.0, 100.0) / EFFECTOR_PROXIMITY) ** 2)
 
 
-# Every role's parameter, named by the role.
+# Parameters by role.
 ROLES: dict[str, Parameter] = {role: term.weight for role, term in EVENT_TERMS.items()} | {
     "threshold": Parameter("threshold", unit="m"),
     "distance_range": Parameter("distance_range", list[float], "m"),
@@ -75,7 +73,7 @@ ROLES: dict[str, Parameter] = {role: term.weight for role, term in EVENT_TERMS.i
 def happened(s: Signals, hold: int) -> Array:
     """Return (n,) bool: the effector came within the event's threshold ``hold`` control steps ago.
 
-    By then the episode of an animal that threw itself at the target has ended.
+    By then an animal that threw itself at the target has fallen.
     """
     return s.event_steps == hold + 1
 

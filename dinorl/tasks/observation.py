@@ -1,6 +1,6 @@
-"""What the policy sees: no world coordinates, only the heading frame and the joints.
+"""The observation: heading frame and joints only, no world coordinates.
 
-``PIECES`` is the one table: observing, mirroring and the documentation read it.
+``PIECES`` is the table that observing, mirroring and the documentation read.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from dinorl.tasks.body import Array
 from dinorl.tasks.signals import Signals
 
-# Scales that bring each piece to about -1..1 before any running normalisation.
+# Scales to about -1..1.
 JOINT_VELOCITY_SCALE = 0.1  # per rad/s
-TARGET_FAR = 15.0  # m, distances to the target are clipped here
-EFFECTOR_FAR = 2.0  # m, likewise for each coordinate of effector to target
+TARGET_FAR = 15.0  # m, clips the target's distance
+EFFECTOR_FAR = 2.0  # m, clips effector to target
 
-# Parts of an animal that pieces describe; the clock is one.
+# Kinds of parts.
 TRUNK, CLOCK, ACTUATORS, FEET, EFFECTORS = "trunk", "clock", "actuators", "feet", "effectors"
 
-# Signs that numbers take in the mirror, which swaps left and right.
+# Signs in the mirror.
 SAME = (1.0,)
 VECTOR = (1.0, -1.0, 1.0)
 AXIAL = (-1.0, 1.0, -1.0)  # of rotations
@@ -28,16 +28,16 @@ AXIAL = (-1.0, 1.0, -1.0)  # of rotations
 
 @dataclass(frozen=True)
 class Piece:
-    """A named piece of the observation: for each part of a kind, ``len(signs)`` numbers."""
+    """A named piece of the observation: ``len(signs)`` numbers for each part of a kind."""
 
     name: str
-    part: str  # whose numbers
-    signs: tuple[float, ...]  # of the part's numbers in the mirror
+    part: str  # kind of part
+    signs: tuple[float, ...]  # in the mirror
     unit: str
     values: Callable[[Signals], Array]  # (n, parts × len(signs))
 
     def size(self, counts: dict[str, int]) -> int:
-        """Return its width, given how many parts of each kind the animal has."""
+        """Return its width, given the number of parts of each kind."""
         return counts[self.part] * len(self.signs)
 
 
@@ -78,7 +78,7 @@ PIECES = (
 
 
 def part_counts(actuators: int, feet: int, effectors: int) -> dict[str, int]:
-    """Return how many parts of each kind an animal has."""
+    """Return the number of parts of each kind."""
     return {TRUNK: 1, CLOCK: 1, ACTUATORS: actuators, FEET: feet, EFFECTORS: effectors}
 
 

@@ -12,7 +12,7 @@ from dinorl.tasks.rewards import TERMS
 
 
 def env_parameters() -> list[Parameter]:
-    """Return the keys of ``env`` that every animal has: weights, the terms' parameters, the episode's.
+    """Return the keys of ``env`` that all animals share: weights, parameters of terms and of the episode.
 
     Raises:
         TypeError: one key is declared in two ways.

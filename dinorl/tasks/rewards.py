@@ -1,8 +1,8 @@
-"""The reward, one pure function a term: (signals, its own parameters) → (n,), no weight inside.
+"""Reward terms: pure functions (signals, parameters) → (n,), without their weights.
 
-A term's name is its weight's key, less ``_weight``; it is logged under that name. Penalties return values ≤ 0, so every
-weight is written positive (``fall_penalty`` alone is an amount, written negative: ``dinorl.tasks.episode``). Terms of
-movement pay a statue nothing. Terms of the event are in ``dinorl.tasks.events``.
+A term is logged under its weight's key without ``_weight``. Penalties return values ≤ 0, so weights are positive; only
+``fall_penalty`` is a negative amount (``dinorl.tasks.episode``). Terms of movement pay nothing for standing still.
+Terms of the event are in ``dinorl.tasks.events``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ CLOCK = Need(
     "Type env.gait_clock_frequency=1.5",
 )
 
-# Widths of the bell curves that turn an error into 0..1.
+# Widths of the bell curves.
 POSTURE_WIDTH = 0.25  # rad
 HEIGHT_WIDTH = 0.1  # of the home height
-# Width of the gait clock's soft change between stance and swing.
-CLOCK_EDGE = 0.1  # cycles
+CLOCK_EDGE = 0.1  # cycles, soft edge of stance
 
 
 @reward("alive_bonus", FOOT_CONTACT_GATE)
 def alive(s: Signals, foot_contact_gate: float) -> Array:
-    """Pay for being up; ``foot_contact_gate`` of it only with the feet on the ground."""
+    """Pay for being up; a share of ``foot_contact_gate`` only with feet on the ground."""
     return 1.0 - foot_contact_gate * (1.0 - s.xp.mean(s.stance, axis=1))
 
 
@@ -112,7 +111,7 @@ def spin_penalty(s: Signals) -> Array:
 
 @reward("tail_stability_weight")
 def tail_stability(s: Signals) -> Array:
-    """Charge the rate at which the tail's tip turns."""
+    """Charge the turning rate of the tail's tip."""
     return -s.xp.clip(s.tail_rate, 0.0, 10.0)
 
 
@@ -125,15 +124,15 @@ def gait_stability(s: Signals) -> Array:
 
 @reward("gait_symmetry_weight", GAIT_FULL_SPEED)
 def gait_symmetry(s: Signals, gait_full_speed: float) -> Array:
-    """Pay for left and right feet taking turns evenly, in proportion to speed: nothing for a statue or a hop."""
+    """Pay for even alternation of left and right feet, in proportion to speed; a hop earns nothing."""
     return s.xp.mean(s.alternation, axis=1) * gait_speed(s, gait_full_speed)
 
 
 @reward("gait_clock_weight", GAIT_CLOCK_DUTY, GAIT_FULL_SPEED)
 def gait_clock(s: Signals, gait_clock_duty: float, gait_full_speed: float, body: Body) -> Array:
-    """Pay for each foot bearing load when the clock says so and not when not, in proportion to speed; -1..1."""
+    """Pay for foot contacts in time with the gait clock, in proportion to speed; -1..1."""
     xp = s.xp
-    # a foot's own cycle: stance in [0, duty), swing in [duty, 1)
+    # stance in [0, duty), swing in [duty, 1)
     cycle = (s.phase[:, None] - body.gait_phase) % 1.0
     middle = 0.5 * gait_clock_duty
     off = xp.abs((cycle - middle + 0.5) % 1.0 - 0.5)  # distance from mid-stance
@@ -152,9 +151,9 @@ def foot_slip_penalty(s: Signals) -> Array:
 def short_swing_penalty(s: Signals, gait_clock_frequency: float, gait_clock_duty: float) -> Array:
     """Charge feet that land before the swing of the gait clock is over: scuffing, shuffling, pattering.
 
-    A touchdown after no time in the air counts 1, after half of the swing 1/2; mean over the feet. A resting foot
-    counts nothing. The charging half of the usual reward for time in the air (Rudin et al. 2022, "Learning to Walk in
-    Minutes Using Massively Parallel Deep Reinforcement Learning"): no swing is too long.
+    A touchdown after no time in the air counts 1, after half of the swing 1/2, in stance 0; mean over the feet. This
+    is the negative half of the air-time reward of Rudin et al. 2022, "Learning to Walk in Minutes Using Massively
+    Parallel Deep Reinforcement Learning": long swings cost nothing.
     """
     swing = (1.0 - gait_clock_duty) / gait_clock_frequency if gait_clock_frequency else 0.0  # s
     missing = s.xp.clip(swing - s.air_time, 0.0, swing) / max(swing, 1e-9)
@@ -180,5 +179,5 @@ def idle_penalty(s: Signals, idle_velocity_threshold: float) -> Array:
 
 
 def gait_speed(s: Signals, gait_full_speed: float) -> Array:
-    """Return speed ahead as a share of the one from which gait terms pay in full, 0..1."""
+    """Return speed ahead as a share of ``gait_full_speed``, 0..1."""
     return s.xp.clip(s.velocity_h[:, 0] / gait_full_speed, 0.0, 1.0)

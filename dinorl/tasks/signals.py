@@ -1,8 +1,7 @@
-"""What the tasks look at: sensor readings turned into quantities of the animal's heading frame.
+"""Signals: sensor readings in the animal's heading frame.
 
-The heading frame sits at the trunk; x is the nose direction laid flat, z is up. Suffix ``_h``: in that frame, ``_w``:
-world. Everything is (n, …); lengths m, speeds m/s, angles rad. Arrays are made with the namespace, dtype and device
-of the inputs.
+The heading frame sits at the trunk; x is the nose direction laid flat, z is up. Suffix ``_h``: heading frame, ``_w``:
+world. Everything is (n, …); lengths m, speeds m/s, angles rad. Arrays keep the inputs' namespace, dtype and device.
 """
 
 from __future__ import annotations
@@ -15,70 +14,70 @@ from dinorl.tasks.body import Array, Body, namespace, pick
 
 Record = TypeVar("Record", "Memory", "Signals")
 
-# Control steps in the air before a touchdown counts: touch sensors flicker.
+# Control steps; touch sensors flicker.
 DEBOUNCE_STEPS = 3
-# Time constant of the running alternation, s: about two strides of a walk.
+# s, about two strides of a walk.
 ALTERNATION_MEMORY = 1.5
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What an animal carries from one control step to the next; :func:`fresh_memory` sets all of it at reset."""
+    """State between control steps; :func:`fresh_memory` sets it at reset."""
 
     steps: Array  # (n,) control steps since reset
-    start_w: Array  # (n, 2) where the episode began
+    start_w: Array  # (n, 2) start of the episode
     action: Array  # (n, actuators) last filtered action
-    airborne: Array  # (n, feet) control steps since the foot last bore load; 0 while it does
-    last_touchdown: Array  # (n, feet) control step of the last touchdown, -1 before any
-    alternation: Array  # (n, pairs) running evenness of the feet's turns, 0..1, decaying
+    airborne: Array  # (n, feet) control steps without load
+    last_touchdown: Array  # (n, feet) control step; -1: none yet
+    alternation: Array  # (n, pairs) running mean, 0..1
     phase: Array  # (n,) gait clock, cycles
-    target_distance: Array  # (n,) horizontal distance to the target, one step ago
-    nearest: Array  # (n,) smallest distance from an effector to this target's surface so far, not below 0
-    event_steps: Array  # (n,) control steps since the event, its own included; 0 before it
+    target_distance: Array  # (n,) horizontal, one step ago
+    nearest: Array  # (n,) closest effector distance so far, ≥ 0
+    event_steps: Array  # (n,) control steps since the event, inclusive
 
 
 @dataclass(frozen=True)
 class Signals:
-    """One control step of every animal, measured."""
+    """Measurements of one control step."""
 
     xp: Any  # array namespace
     height: Array  # (n,) trunk above the ground
-    up_b: Array  # (n, 3) the vertical in the trunk's frame: (0, 0, 1) when upright
+    up_b: Array  # (n, 3) up in the trunk's frame
     pitch: Array  # (n,) nose down positive
     roll: Array  # (n,) right side down positive
-    tilt: Array  # (n,) angle between the trunk's up axis and the vertical
+    tilt: Array  # (n,) trunk's up axis to vertical
     position_w: Array  # (n, 2) trunk
-    heading_w: Array  # (n, 2) unit vector of the nose, laid flat
+    heading_w: Array  # (n, 2) unit, nose laid flat
     velocity_h: Array  # (n, 3) centre of mass
     trunk_velocity_h: Array  # (n, 3)
     angular_velocity_h: Array  # (n, 3)
     tail_rate: Array  # (n,) rad/s of the tail's tip
-    contact: Array  # (n, feet) bool, the foot bore load at some time in the control step
-    stance: Array  # (n, feet) share of the control step in which it did
-    touchdown: Array  # (n, feet) bool, it landed in this control step (debounced)
-    air_time: Array  # (n, feet) s in the air before this step, 0 if on the ground
+    contact: Array  # (n, feet) bool, at any physics step
+    stance: Array  # (n, feet) share of the control step
+    touchdown: Array  # (n, feet) bool, debounced
+    air_time: Array  # (n, feet) s before this step
     foot_speed: Array  # (n, feet) horizontal
-    power: Array  # (n,) W, mean absolute mechanical power of the servos over the control step
+    power: Array  # (n,) W, mean absolute servo power
     joint_position: Array  # (n, actuators) from home
     joint_velocity: Array  # (n, actuators)
     action: Array  # (n, actuators) filtered
-    action_change: Array  # (n, actuators) since the last control step
-    target_h: Array  # (n, 3) from the trunk to the target
+    action_change: Array  # (n, actuators) since the last step
+    target_h: Array  # (n, 3) trunk to target
     target_distance: Array  # (n,) horizontal
-    approach_speed: Array  # (n,) by which that distance shrinks
-    effector_h: Array  # (n, effectors, 3) from each effector to the target
-    effector_distance: Array  # (n,) from the nearest effector to the target's surface
-    nearest: Array  # (n,) as in the memory, this step included
-    progress_speed: Array  # (n,) by which the nearest distance shrank in this step, never negative
-    event_steps: Array  # (n,) as in the memory, this step included
-    last_touchdown: Array  # (n, feet) as in the memory, this step's touchdowns included
-    alternation: Array  # (n, pairs) likewise
+    approach_speed: Array  # (n,) towards the target
+    effector_h: Array  # (n, effectors, 3) to the target
+    effector_distance: Array  # (n,) nearest effector to target's surface
+    nearest: Array  # (n,) after this step
+    progress_speed: Array  # (n,) shrinking of nearest, ≥ 0
+    event_steps: Array  # (n,) after this step
+    last_touchdown: Array  # (n, feet) after this step
+    alternation: Array  # (n, pairs) after this step
     phase: Array  # (n,) gait clock, cycles
-    drift: Array  # (n,) horizontal distance from the start
+    drift: Array  # (n,) horizontal, from the start
 
 
 def rows(record: Record, ids: Array) -> Record:
-    """Return the same record for the (m,) named animals alone."""
+    """Return the record of the (m,) named animals."""
     taken = {f.name: getattr(record, f.name) for f in fields(record)}
     return replace(
         record,
@@ -96,7 +95,7 @@ def to_heading(vector_w: Array, heading_w: Array) -> Array:
 
 
 def fresh_memory(body: Body, sensors: Array, actuators: int, phase: Array) -> Memory:
-    """Return the memory of animals that were just reset, from their (n, sensors) readings and first clock phase."""
+    """Return the memory after a reset, from (n, sensors) readings and the first (n,) clock phase."""
     xp = namespace(sensors)
     n, feet, pairs = sensors.shape[0], body.gait_phase.shape[0], len(body.foot_pairs)
     real = {"dtype": sensors.dtype, "device": sensors.device}
@@ -123,14 +122,14 @@ def measure(
 
     Args:
         body: the animal.
-        memory: as it was before the step (its clock already advanced).
+        memory: before the step, its clock already advanced.
         sensors: (n, sensors) readings at the end of the step.
-        substeps: (n, k, sensors) readings at each physics step of it.
+        substeps: (n, k, sensors) readings at each physics step.
         qpos, qvel: (n, nq), (n, nv) at the end.
         action: (n, actuators) applied during it.
 
     Returns:
-        Arrays of their own: none is a view of ``sensors``, ``substeps``, ``qpos`` or ``qvel``.
+        Copies: no view of ``sensors``, ``substeps``, ``qpos`` or ``qvel``.
     """
     xp = namespace(sensors)
     trunk = _measure_trunk(body, memory, sensors)
@@ -155,7 +154,7 @@ def _measure_trunk(body: Body, memory: Memory, sensors: Array) -> dict[str, Arra
     xaxis, zaxis = sensors[:, at.trunk_xaxis], sensors[:, at.trunk_zaxis]
     flat = xaxis[:, :2]
     heading = flat / xp.clip(_norm(flat), 1e-9, xp.inf)[:, None]
-    # third row of the trunk's rotation matrix; the y axis is z cross x
+    # y axis: z cross x
     up_y = zaxis[:, 0] * xaxis[:, 1] - zaxis[:, 1] * xaxis[:, 0]
     up_b = xp.stack([xaxis[:, 2], up_y, zaxis[:, 2]], axis=-1)
     motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
@@ -177,7 +176,7 @@ def _measure_trunk(body: Body, memory: Memory, sensors: Array) -> dict[str, Arra
 
 
 def _measure_feet(body: Body, memory: Memory, sensors: Array, substeps: Array) -> dict[str, Array]:
-    """Return the feet's contacts, speeds and turns."""
+    """Return the feet's contacts, speeds and alternation."""
     xp, at = namespace(sensors), body.layout
     stance = _share(pick(substeps, at.foot_touch) > body.load_threshold, sensors.dtype)
     contact = stance > 0.0
@@ -197,7 +196,7 @@ def _measure_feet(body: Body, memory: Memory, sensors: Array, substeps: Array) -
 def _measure_target(
     body: Body, memory: Memory, sensors: Array, substeps: Array, trunk: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Return where the target is from trunk and effectors, and how both get nearer to it."""
+    """Return distances and closing speeds from trunk and effectors to the target."""
     xp, at = namespace(sensors), body.layout
     target, heading = sensors[:, at.target_pos], trunk["heading_w"]
     target_h = to_heading(target - sensors[:, at.trunk_pos], heading)
@@ -230,7 +229,7 @@ def remember(memory: Memory, signals: Signals) -> Memory:
     xp = signals.xp
 
     def own(array: Array) -> Array:
-        return xp.asarray(array, copy=True)  # resets write into the memory, never into signals
+        return xp.asarray(array, copy=True)  # resets write into the memory
 
     return replace(
         memory,
@@ -245,7 +244,7 @@ def remember(memory: Memory, signals: Signals) -> Memory:
 
 
 def count_event(steps: Array, distance: Array, threshold: float) -> Array:
-    """Return (n,) control steps since the event, its own included, from those before and this step's distances."""
+    """Return (n,) control steps since the event, inclusive, from the count before and this step's distances."""
     return namespace(distance).where((steps > 0) | (distance <= threshold), steps + 1, 0)
 
 
@@ -255,9 +254,9 @@ def tick(body: Body, memory: Memory, frequency: float) -> Memory:
 
 
 def turn_phase(step: Array, own: Array, other: Array) -> Array:
-    """Return where in a foot's stride the girdle's other foot landed last, cycles before the stride's end.
+    """Return the phase of the other foot's last touchdown, in cycles before the stride's end.
 
-    0.5 is in turn, 0 at the same time; above 1 the other foot has not landed in this stride.
+    0.5: the feet alternate; 0: they land together; above 1: the other foot has not landed in this stride.
 
     Args:
         step: control step of the touchdown that ends the stride.
@@ -265,15 +264,14 @@ def turn_phase(step: Array, own: Array, other: Array) -> Array:
         other: control step of the other foot's last touchdown, this step included; -1 if there was none.
     """
     stride = step - own
-    return (step - other) / namespace(own).where(stride == 0, 1, stride)  # 0: a touchdown that is measured twice
+    return (step - other) / namespace(own).where(stride == 0, 1, stride)  # 0: the same touchdown
 
 
 def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Array]:
-    """Return (n, feet) last touchdowns and (n, pairs) the running evenness of the feet's turns, after a step.
+    """Return (n, feet) last touchdowns and (n, pairs) running alternation, after a step.
 
     A touchdown counts ``sin²(πφ)``, with φ of :func:`turn_phase`: 1 if the other foot landed halfway through the
-    stride, 0 if both land together or the same foot lands again. Without touchdowns everything decays: standing after
-    a walk earns nothing.
+    stride, 0 if both land together or the same foot lands again. Without touchdowns it decays to 0.
     """
     xp = namespace(touchdown)
     real = memory.alternation.dtype
@@ -283,7 +281,7 @@ def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Arr
     own, other = left + right, right + left
     phase = turn_phase(xp.astype(step, real), xp.astype(_feet(before, own), real), xp.astype(_feet(after, other), real))
     even = xp.sin(xp.pi * xp.clip(0.5 - xp.abs(phase - 0.5), 0.0, 0.5)) ** 2
-    ends = _feet(touchdown & (before >= 0), own)  # a stride
+    ends = _feet(touchdown & (before >= 0), own)
     share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
     for side in (slice(len(left)), slice(len(left), None)):
         share = xp.where(ends[:, side], 0.5 * (share + even[:, side]), share)
@@ -295,21 +293,21 @@ def _feet(array: Array, order: Sequence[int]) -> Array:
 
 
 def _share(happened: Array, dtype: Any) -> Array:
-    """Return (n, m) in which share of the k physics steps it happened, from (n, k, m) bool."""
+    """Return the (n, m) mean of (n, k, m) bool over the physics steps."""
     xp = namespace(happened)
     k = happened.shape[1]
     total = xp.astype(happened[:, 0, :], dtype)
-    for i in range(1, k):  # a third of the time of a mean over so short an axis
+    for i in range(1, k):  # 3 times faster than mean
         total = total + xp.astype(happened[:, i, :], dtype)
     return total / k
 
 
 def _least(distances: Array) -> Array:
-    """Return (n,) the smallest of (n, …), no view."""
+    """Return the (n,) minimum of (n, …), a copy."""
     xp = namespace(distances)
     flat = xp.reshape(distances, (distances.shape[0], -1))
     least = xp.asarray(flat[:, 0], copy=True)
-    for i in range(1, flat.shape[1]):  # a tenth of the time of a min over so short an axis
+    for i in range(1, flat.shape[1]):  # 10 times faster than min
         least = xp.minimum(least, flat[:, i])
     return least
 
@@ -317,6 +315,6 @@ def _least(distances: Array) -> Array:
 def _norm(vector: Array) -> Array:
     squares = vector * vector
     total = squares[..., 0]
-    for i in range(1, vector.shape[-1]):  # a third of the time of a sum over so short an axis
+    for i in range(1, vector.shape[-1]):  # 3 times faster than sum
         total = total + squares[..., i]
     return namespace(vector).sqrt(total)
