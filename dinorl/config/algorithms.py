@@ -1,7 +1,7 @@
-"""The options of every algorithm: their types, their ranges, and what else must hold for them.
+"""Options of every algorithm: types, ranges and rules.
 
-A new algorithm is a dataclass here with a line in :data:`ALGORITHMS`, ``conf/algo/<name>.yaml`` with its values below
-its own name, and ``dinorl/learners/<name>.py``.
+A new algorithm needs a dataclass here with a line in :data:`ALGORITHMS`, ``conf/algo/<name>.yaml`` with its values
+below its name, and ``dinorl/learners/<name>.py``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ BatchSize = Annotated[Many, example(256)]
 
 
 class PolicyOptions:
-    """What the networks of every algorithm have."""
+    """Network options that all algorithms share."""
 
     net_arch: list[int]
     activation_fn: str
@@ -87,7 +87,7 @@ class PolicyOptions:
 
 
 class Algorithm:
-    """What the options of every algorithm have, and the rules of one algorithm."""
+    """Options that all algorithms share, and hooks for the rules of one."""
 
     learning_rate: float
     learning_rate_end: float | None
@@ -96,18 +96,18 @@ class Algorithm:
     gamma: float
     policy_kwargs: Any  # PolicyOptions
 
-    # keys that must stay the same for a policy to start from another one
+    # must be equal for a warm start
     handed_over: ClassVar[tuple[str, ...]] = ("net_arch", "activation_fn", "mirror")
-    # keys of curriculum's warm-up that only some algorithms have
+    # warm-up keys of this algorithm
     warmup: ClassVar[tuple[str, ...]] = ()
-    # what a key needs of the options to have an effect
+    # conditions for a key's effect
     needs: ClassVar[Mapping[str, Need]] = {}
 
     def check(self, n_envs: int) -> None:
-        """Refuse options that are impossible together.
+        """Check options against each other.
 
         Raises:
-            ConfigError: they are.
+            ConfigError: they are impossible together.
         """
 
 
@@ -145,10 +145,10 @@ class PPOConfig(Algorithm):
     policy_kwargs: PPOPolicyConfig
 
     def check(self, n_envs: int) -> None:
-        """Refuse minibatches that do not divide the rollout, and rollouts of one sample.
+        """Check that minibatches divide the rollout.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: they do not, or the rollout has one sample.
         """
         rollout = self.n_steps * n_envs
         if rollout % self.batch_size:
@@ -211,5 +211,5 @@ class SACConfig(Algorithm):
 
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"ppo": PPOConfig, "sac": SACConfig}
-# Their nodes are in every config; another algorithm's node is there if it is chosen.
+# Other nodes exist only if chosen.
 ALWAYS_THERE = ("ppo", "sac")

@@ -1,4 +1,4 @@
-"""Checks a node against its dataclass, and says pydantic's first complaint for a person."""
+"""Checks a node against its dataclass and explains pydantic's first error."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dinorl.config.errors import ConfigError, UnknownKey, nearest, unknown_key, 
 from dinorl.config.kinds import NODE, bare, choices, example_of, expectation, item_of
 
 T = TypeVar("T")
-# The order in which complaints are said; others come last.
+# Order of complaints; others come last.
 _FIRST = {"unexpected_keyword_argument": 0, "invalid_key": 0, "missing": 1}
 
 
 def checked(kind: type[T], value: object, prefix: str = "") -> T:
-    """Return a node as its dataclass.
+    """Return a node as its checked dataclass.
 
     Args:
-        kind: a dataclass of pydantic's.
+        kind: a pydantic dataclass.
         value: plain dictionaries, lists and scalars.
         prefix: of the node's keys, ``ppo.``.
 
     Raises:
-        UnknownKey: it has such a key.
+        UnknownKey: a key is unknown.
         ConfigError: a key is missing, or a value is impossible.
     """
     try:
@@ -40,7 +40,7 @@ def checked(kind: type[T], value: object, prefix: str = "") -> T:
 
 
 def keys_of(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield every key below a dataclass, nested ones with dots."""
+    """Yield every key of a dataclass, nested ones with dots."""
     for name, hint in _hints(kind).items():
         if dataclasses.is_dataclass(bare(hint)):
             yield from keys_of(bare(hint), f"{prefix}{name}.")
@@ -49,7 +49,7 @@ def keys_of(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def with_fields(name: str, base: type[T], fields: Mapping[str, Any]) -> type[T]:
-    """Return a dataclass that extends a class by fields."""
+    """Return a dataclass that adds fields to a class."""
     body = {"__annotations__": dict(fields), "__module__": base.__module__}
     return cast(type[T], dataclass(config=NODE)(type(name, (base,), body)))
 
@@ -67,7 +67,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _explained(complaint: Mapping[str, Any], kind: type, prefix: str) -> ConfigError:
     cause = complaint.get("ctx", {}).get("error")
-    if isinstance(cause, ConfigError):  # from a node that is checked by itself
+    if isinstance(cause, ConfigError):  # a node's own check
         return cause
     path, value = complaint["loc"], complaint["input"]
     key = prefix + ".".join(part for part in path if isinstance(part, str))
@@ -85,7 +85,7 @@ def _explained(complaint: Mapping[str, Any], kind: type, prefix: str) -> ConfigE
 
 
 def _unknown(key: str, value: object, known: Iterator[str]) -> UnknownKey:
-    """Return the error of a key as it was typed: of a node, its first leaf."""
+    """Return the error of an unknown key; of a node, its first leaf."""
     while isinstance(value, dict) and value:
         name, value = next(iter(value.items()))
         key = f"{key}.{name}"

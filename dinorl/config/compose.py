@@ -1,4 +1,4 @@
-"""Composes one stage's config without the command line: for a notebook or a test."""
+"""Composes one stage's config without the command line, for notebooks and tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    # a caller inside a Hydra application keeps its own
+    # keep a caller's Hydra
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

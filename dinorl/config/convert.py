@@ -23,14 +23,14 @@ from dinorl.config.species import species_config
 from dinorl.config.strict import FOREIGN, known_keys
 from dinorl.config.tree import options
 
-# Tables of a stage file that become nodes of the same name.
+# Tables that become nodes.
 TABLES = ("env", "ppo", "sac", "curriculum")
 _STAGE_FILE = re.compile(r"stage([123])\w*\.toml$")
 
 
 @dataclass
 class Converted:
-    """One stage file as a recipe file."""
+    """A stage file as a recipe file."""
 
     source: Path
     species: str
@@ -55,7 +55,7 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
     own_name = stage_label(stage, species.event.name)
     for key, value in called.items():
         if key == "name" and value in (own_name, stage):
-            continue  # the file's place says so
+            continue  # follows from the path
         result.not_taken.append((f"stage.{key}", f"{value!r}: this stage of {species.name} is called {own_name}"))
     for name, table in tables.items():
         if name in FOREIGN:
@@ -125,11 +125,11 @@ def write_recipe(converted: Sequence[Converted], recipes: Path, name: str) -> li
 
     Args:
         converted: its stages.
-        recipes: the folder of all recipes.
-        name: of this one.
+        recipes: folder of all recipes.
+        name: of the recipe.
 
     Returns:
-        What was taken and what was not, a line each.
+        Lines that say what was converted and what was not.
     """
     group = recipes / f"{name}.yaml"
     if not group.exists():

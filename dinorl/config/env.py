@@ -1,4 +1,4 @@
-"""The type of ``env``, from the keys that ``dinorl.tasks`` declares."""
+"""The type of ``env``, built from the keys that ``dinorl.tasks`` declares."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dinorl.config.kinds import Interval, Number, Whole
 from dinorl.tasks.declare import Parameter
 from dinorl.tasks.parameters import env_parameters, event_parameters
 
-# How each declared type is checked.
+# Checked type of each declared type.
 _KINDS: dict[Any, Any] = {
     float: Number, int: Whole, float | None: Number | None, list[float]: Interval,
 }  # fmt: skip
 
 
 class EnvConfig:
-    """The keys below ``env`` that code reads by name; :func:`env_config_type` makes the whole node."""
+    """Keys of ``env`` that code reads by name; :func:`env_config_type` makes the whole node."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # for dataclasses.replace
 
@@ -47,7 +47,7 @@ class EnvConfig:
 
 
 def parameters_of(event_keys: Mapping[str, str]) -> dict[str, Parameter]:
-    """Return the declared keys below ``env`` by name, those of an event included."""
+    """Return the declared keys of ``env`` by name, including an event's."""
     return {parameter.name: parameter for parameter in (*env_parameters(), *event_parameters(event_keys))}
 
 
@@ -57,7 +57,7 @@ def env_type(species: str, event_keys: tuple[tuple[str, str], ...]) -> type[EnvC
 
     Args:
         species: its name.
-        event_keys: role and key of its event.
+        event_keys: (role, key) pairs of its event.
     """
     fields = {name: _kind_of(parameter) for name, parameter in parameters_of(dict(event_keys)).items()}
     return with_fields(f"EnvConfig_{species}", EnvConfig, fields)
@@ -71,10 +71,10 @@ def _kind_of(parameter: Parameter) -> Any:
 
 
 def _check_static_keys() -> None:
-    """Refuse keys of :class:`EnvConfig` that are not declared so.
+    """Check :class:`EnvConfig` against the declarations.
 
     Raises:
-        TypeError: there is one.
+        TypeError: a key differs.
     """
     declared = {parameter.name: parameter.kind for parameter in env_parameters()}
     for key, kind in get_type_hints(EnvConfig).items():

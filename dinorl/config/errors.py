@@ -1,4 +1,4 @@
-"""Errors for a person: what was found, what was expected, what to type."""
+"""Errors for users: found, expected, what to type."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# a key that a hint says to type
+# a key in a hint
 _TYPED_KEY = re.compile(r"(?<![\w.])[a-z_]\w*(\.\w+)+(?==)")
 
 
 class ConfigError(ValueError):
-    """Something that the user gave is wrong.
+    """Wrong input by the user.
 
     Args:
-        problem: what is wrong, where "expected …, found …" does not say it; the whole message if there is no key.
+        problem: what is wrong, if "expected …, found …" is not enough; without a key, the whole message.
         key: the key or config group.
         found: the value, as the user would type it.
-        expected: what the value can be.
+        expected: possible values.
         hint: what to type, a sentence.
     """
 
@@ -25,7 +25,7 @@ class ConfigError(ValueError):
         self, problem: str = "", *, key: str = "", found: str = "", expected: str = "", hint: str = ""
     ) -> None:
         self.problem, self.key, self.found, self.expected, self.hint = problem, key, found, expected, hint
-        # pickling rebuilds from the message, then restores the fields
+        # unpickling restores the fields afterwards
         super().__init__(self._message())
 
     def _message(self) -> str:
@@ -38,7 +38,7 @@ class ConfigError(ValueError):
         return (f"{where}: {text}" if where else text) + (f". {self.hint}" if self.hint else "")
 
     def in_stage(self, prefix: str) -> ConfigError:
-        """Return the same error of a stage-scoped key: ``2.`` goes before the key and before those to type."""
+        """Return the error of a stage-scoped key: ``2.`` is prefixed to its key and to keys in the hint."""
         return type(self)(
             self.problem,
             key=prefix + self.key,
@@ -53,10 +53,10 @@ class UnknownKey(ConfigError):
 
 
 def nearest(word: str, among: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known names most like a word, best first; empty if none is."""
+    """Return known names similar to a word, best first."""
     known = sorted(set(among))
     last = word.rsplit(".", 1)[-1]
-    # the same key in another node comes first
+    # same key in another node first
     same = [key for key in known if key.rsplit(".", 1)[-1] == last and key != word]
     return (
         same + [k for k in difflib.get_close_matches(word, known, n=count + len(same), cutoff=0.6) if k not in same]

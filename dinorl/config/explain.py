@@ -1,4 +1,4 @@
-"""The errors of Hydra and OmegaConf, as messages for a person."""
+"""Explains errors of Hydra and OmegaConf to the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COULD_NOT_DELETE = re.compile(r"Could not delete from config\.\s*'?([\w.]+)'?")
 
 
 def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
-    """Return an error of composing as a message: found, expected, what to type.
+    """Return a composition error as found, expected, what to type.
 
     Args:
         error: raised by Hydra or OmegaConf.
@@ -75,20 +75,20 @@ def _broken_file(error: yaml.YAMLError) -> ConfigError:
 
 
 def check_options(overrides: Sequence[str]) -> None:
-    """Refuse what Hydra has no message for: options that are no words, and keys of nodes that do not exist.
+    """Check what Hydra does not explain: options that are not words, and keys of unknown nodes.
 
     Raises:
-        ConfigError: an override chooses such an option, or such a key.
+        ConfigError: an override has such an option or key.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException:
-        return  # Hydra's own error says so
+        return  # Hydra raises
     nodes = {key.partition(".")[0] for key in known_keys()} | {"hydra", "sweep", *ALGORITHMS, *SCOPES, *FOREIGN}
     for override in parsed:
         key = override.key_or_group
         head, _, rest = key.partition(".")
-        if rest and head not in nodes:  # +nod.key ~nod.key would leave a node without a key
+        if rest and head not in nodes:  # +nod.key ~nod.key leaves an empty node
             raise explain_key(key, overrides)
         if key not in tree.defaults() or override.is_sweep_override():
             continue
@@ -127,14 +127,14 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
 
 
 def unused_algorithm(key: str, name: str) -> ConfigError:
-    """Return the error of an option of an algorithm that is not used."""
+    """Return the error of an option of an unused algorithm."""
     return ConfigError(
         f"means nothing here, no job of this command uses {name}", key=key, hint=f"Type algo={name}, or remove it"
     )
 
 
 def chosen(group: str, overrides: Sequence[str]) -> str:
-    """Return the option that overrides choose, or the first of several, or the default."""
+    """Return the (first) option that overrides choose, or the default."""
     for override in reversed(overrides):
         key, _, value = override.partition("=")
         if key.lstrip("+") == group:

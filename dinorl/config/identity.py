@@ -1,4 +1,4 @@
-"""The hash that identifies a training job: its config, its ancestors and its animal."""
+"""Hash of a training job: its config, ancestors and animal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_TRAINED_ON = (
 
 
 def trained_on(config: Config) -> dict[str, object]:
-    """Return the keys that decide what a stage learns, ``{"ppo.gamma": …}``."""
+    """Return the keys that affect training, ``{"ppo.gamma": …}``."""
     return {
         key: value
         for key, value in flatten(config).items()
@@ -26,14 +26,14 @@ def trained_on(config: Config) -> dict[str, object]:
 def identity(config: Config) -> str:
     """Return the hash of a stage's job, its ancestors included.
 
-    The sweeper gives it to each job; a config composed by itself knows no ancestor but ``warm_start``.
+    The sweeper sets it for each job; a config composed alone has no ancestor but ``warm_start``.
     """
     return config.tracking.job or job_key(config, None)
 
 
 def job_key(config: Config, parent: str | None) -> str:
-    """Return a hash of a stage's config, the key of the job before it, and the animal's MJCF."""
+    """Return the hash of a stage's config, its parent job's key and the animal's MJCF."""
     start = parent if parent is not None else config.warm_start
-    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # refused later
+    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # an error later
     text = json.dumps([trained_on(config), start, body], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Kinds of values: a type with its range, and how both read in a message."""
+"""Kinds of values: types with ranges, and their wording in messages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-# of every node: unknown keys are errors; checkers are built at first use
+# unknown keys are errors
 NODE = ConfigDict(extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value with a check of its own can be, for the message."""
+    """Possible values of a kind with a custom check, for messages."""
 
     text: str
 
 
 def example(value: object) -> Any:
-    """Return a value that works, for the message."""
+    """Annotate a kind with a valid value, for messages."""
     return Field(examples=[value])
 
 
@@ -46,7 +46,7 @@ PositiveShare = Annotated[Number, Field(gt=0, le=1)]
 Whole = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
 Steps = Annotated[Whole, Field(ge=0)]
 OneOrMore = Annotated[Whole, Field(ge=1)]
-# more is a typing error, and a stranger's config may not ask for all memory
+# protects memory from untrusted configs
 Count = Annotated[Whole, Field(ge=1, le=1 << 16)]
 Many = Annotated[Whole, Field(ge=1, le=1 << 20)]
 Interval = Annotated[
@@ -58,7 +58,7 @@ _LISTS = {float: "a list of numbers", int: "a list of whole numbers", str: "a li
 
 
 def expectation(kind: Any) -> str:
-    """Return what a value of a kind can be: ``a number in (0, 1]``."""
+    """Return the possible values of a kind: ``a number in (0, 1]``."""
     plain, notes = _parts(kind)
     for note in notes:
         if isinstance(note, Expected):
@@ -82,12 +82,12 @@ def bare(kind: Any) -> Any:
 
 
 def item_of(kind: Any) -> Any:
-    """Return the kind of a list's items, or of a mapping's values."""
+    """Return the kind of a list's items or a mapping's values."""
     return get_args(bare(kind))[-1]
 
 
 def example_of(kind: Any) -> object:
-    """Return a value that works, or None."""
+    """Return a valid value, or None."""
     plain, notes = _parts(kind)
     found = [note.examples[0] for note in notes if isinstance(note, FieldInfo) and note.examples]
     if not found and get_origin(plain) is list:

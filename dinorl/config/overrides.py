@@ -1,4 +1,4 @@
-"""Overrides as typed: the stage and the swept values of each. Hydra's parser reads them."""
+"""Overrides as typed, parsed by Hydra: stage, key and swept values."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dinorl.config.schema import STAGES, Config
 from dinorl.config.together import missing_need
 from dinorl.config.tree import base_values
 
-# Nodes of the command.
+# Nodes of the command, not of stages.
 SWEEPER_KEYS = ("sweep",)
-# Keys with one value for the whole command.
+# One value a command.
 COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required")
-# Keys that the sweeper sets for each job.
+# Set by the sweeper.
 GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job"))
-# Keys that only the choice of a config group sets.
+# Set by choosing a config group.
 CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One override with its values, one unless it is swept."""
+    """One override with its values, several if swept."""
 
     scope: str | None  # its stage; None: all
     key: str  # with Hydra's + or ~, without the scope
@@ -47,14 +47,14 @@ class Setting:
 
 
 def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[list[Setting], list[str]]:
-    """Split parsed overrides into settings and the stages to run, in order.
+    """Split overrides into settings and the stages to run, in order.
 
     Args:
         overrides: from Hydra's parser.
-        strict: refuse settings of stages that are not run.
+        strict: refuse settings of stages that do not run.
 
     Raises:
-        ConfigError: a stage does not exist, or is not run.
+        ConfigError: a stage does not exist or does not run, or a key cannot be set.
     """
     settings: list[Setting] = []
     stages = list(STAGES)
@@ -105,7 +105,7 @@ def _once(typed: str, instead: str) -> ConfigError:
 
 
 def _set(settings: list[Setting], setting: Setting) -> None:
-    """Add a setting; the last one of a key counts, as in Hydra."""
+    """Add a setting; the last one of a key wins, as in Hydra."""
     settings[:] = [s for s in settings if (s.scope, s.key) != (setting.scope, setting.key)]
     settings.append(setting)
 
@@ -128,7 +128,7 @@ def _values(override: Override) -> tuple[str | None, ...]:
 
 
 def stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
-    """Return one stage's overrides: plain ones, then its own, which win in any order."""
+    """Return one stage's overrides: plain ones, then its own, which win."""
     own = {s.name for s in settings if s.scope == stage}
     plain = [s for s in settings if s.scope is None and s.name not in own]
     scoped = [s for s in settings if s.scope == stage]
@@ -140,10 +140,10 @@ def _is_off(value: str | None, off: float | None) -> bool:
 
 
 def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
-    """Refuse a key without effect in any of the configs that it is set in.
+    """Check that a key has an effect in a config that sets it.
 
     Raises:
-        ConfigError: what the key needs is missing in all of them.
+        ConfigError: its need is missing in all of them.
     """
     needs = [missing_need(setting.name, config) for config in configs]
     missing = next((need for need in needs if need is not None), None)
@@ -159,12 +159,12 @@ def check_needed(setting: Setting, configs: Iterable[Config]) -> None:
 
 def hydra_value(text: str) -> str:
     """Quote a string for Hydra's grammar."""
-    # only backslashes right before a quote escape
+    # only backslashes before quotes escape
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 
 def one_stage(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of the stage that ``--cfg`` shows, its stage-scoped keys without their scope."""
+    """Return the overrides of the stage that ``--cfg`` shows, without stage scopes."""
     settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)), strict=False)
     return stage_overrides(settings, {}, stages[0])

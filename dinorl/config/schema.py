@@ -1,4 +1,4 @@
-"""The schema of a composed config: types and ranges live here, values live in ``conf/``.
+"""The schema of a composed config: types and ranges; values are in ``conf/``.
 
 Angles are rad, lengths m, speeds m/s, times s, unless a field says otherwise. ``conf/base/*.yaml`` explains every key.
 """
@@ -55,9 +55,9 @@ def _known_roles(keys: dict[str, str]) -> dict[str, str]:
 
 @dataclass(config=NODE)
 class EventConfig:
-    """What happens in the third stage."""
+    """The event of the third stage."""
 
-    name: Word  # how people call the third stage: strike | bite | food_reach
+    name: Word  # strike | bite | food_reach
     effectors: list[Word]  # sites and geoms in the MJCF
     # role -> key below env
     keys: Annotated[
@@ -72,11 +72,11 @@ class SpeciesConfig:
     """An animal."""
 
     name: Word
-    title: Word  # as a person writes it
+    title: Word  # for people
     gym_name: Word  # dinorl/<gym_name>-<Stage>-v0
     mjcf: Word  # relative to dinorl/species
-    feet: list[Word]  # left and right of each girdle, the front girdle first
-    gait_phase: list[Number]  # each foot's offset in the gait clock's cycle, 0..1
+    feet: list[Word]  # (left, right) of each girdle, front first
+    gait_phase: list[Number]  # offset in the gait clock, 0..1
     event: EventConfig
 
 
@@ -160,12 +160,12 @@ class TrackingConfig:
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]
-    # set by the sweeper for each job, no part of what is trained
+    # set by the sweeper
     sweep: Word | None
     lineage: Word | None
     lineages: Word | None
     parent: Word | None
-    job: Word | None  # hash of all that the stage is trained on
+    job: Word | None  # hash of the job
 
 
 def _env_of_species(value: Any, info: ValidationInfo) -> Any:
@@ -202,7 +202,7 @@ class Config:
 
     @property
     def stage_label(self) -> str:
-        """What people call the stage: ``bite``."""
+        """Label of the stage, such as ``bite``."""
         return stage_label(self.stage.name, self.species.event.name)
 
 
@@ -219,9 +219,9 @@ def _text_of_number(value: Any) -> Any:
 
 @dataclass(config=NODE, frozen=True)
 class SweepConfig:
-    """``sweep.*``: options of the command, not of a stage."""
+    """``sweep.*``: options of the command."""
 
-    # of the sweep's folder below outputs/; null: the time and a short id
+    # folder in outputs/; null: time and id
     name: Annotated[
         Word | None,
         BeforeValidator(_text_of_number),
@@ -229,14 +229,14 @@ class SweepConfig:
         Expected("the name of a folder below outputs/"),
         example("first"),
     ] = None
-    # how often a job is tried again whose process ended without a word
+    # of a job whose process died
     retries: Annotated[Steps, example(1)] = 1
-    # each job in a process of its own; false: in the command's, for a debugger
+    # false: no own process, for debuggers
     isolate: Annotated[Flag, example("false")] = True
 
     @classmethod
     def of(cls, node: DictConfig) -> SweepConfig:
-        """Check what was composed.
+        """Check the composed node.
 
         Raises:
             ConfigError: a key is unknown, or a value is impossible.
@@ -246,17 +246,17 @@ class SweepConfig:
 
 @lru_cache
 def config_type(algorithm: str) -> type[Config]:
-    """Return the type of a config that chooses an algorithm: with that one's node."""
+    """Return the config type with an algorithm's node."""
     if algorithm in ALWAYS_THERE or algorithm not in ALGORITHMS:
         return Config
     return with_fields(f"Config_{algorithm}", Config, {algorithm: ALGORITHMS[algorithm]})
 
 
 def env_config_type(species: SpeciesConfig) -> type[EnvConfig]:
-    """Return the type of ``env`` for a species: the keys of every animal and those of its own event."""
+    """Return the type of ``env`` for a species, with the keys of its event."""
     return env_type(species.name, tuple(species.event.keys.items()))
 
 
 def stage_label(stage: str, event: str) -> str:
-    """Return what people call a stage: the third goes by the species' event."""
+    """Return the label of a stage; the third is named after the species' event."""
     return event if stage == "behavior" else stage

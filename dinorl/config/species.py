@@ -1,4 +1,4 @@
-"""Which species there are, and where their models lie."""
+"""Species and their models."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def mjcf_path(species: SpeciesConfig) -> Path:
 
 
 def mjcf_hash(species: SpeciesConfig) -> str:
-    """Return the SHA-256 of the species' MJCF, the identity of the animal that a policy was trained on."""
+    """Return the SHA-256 of the species' MJCF, the identity of an animal."""
     return hashlib.sha256(mjcf_path(species).read_bytes()).hexdigest()
 
 
 def species_config(species: str) -> SpeciesConfig | None:
-    """Return a species as its file in ``conf/species`` describes it, or None if there is none.
+    """Return a species from its file in ``conf/species``, or None if there is none.
 
     Raises:
-        ConfigError: the file lacks something.
+        ConfigError: the file is invalid.
     """
     path = conf_dir() / "species" / f"{species}.yaml"
     if not path.is_file():
@@ -38,7 +38,7 @@ def species_config(species: str) -> SpeciesConfig | None:
 
 
 def foreign_env_key(key: str, species: str) -> ConfigError | None:
-    """Return the error of a key of another animal's event, or None if it is of none."""
+    """Return the error of a key of another animal's event, or None."""
     node, _, name = key.partition(".")
     if node != "env":
         return None

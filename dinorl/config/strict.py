@@ -1,4 +1,4 @@
-"""The strict rebuild of a composed config: every key known, every type right, every value possible.
+"""Strict rebuild of a composed config: unknown keys, types and ranges are checked.
 
 Hydra's ``+key=value`` adds stray keys to any node, dataclass or not, so the composed config is checked afterwards.
 """
@@ -19,7 +19,7 @@ from dinorl.config.schema import Config, SpeciesConfig, config_type
 from dinorl.config.species import foreign_env_key, species_config
 from dinorl.config.together import check_together
 
-# Nodes of recipes converted from TOML: options of another program's JAX backend, for the record.
+# Kept in converted recipes, unused.
 FOREIGN = ("jax",)
 
 
@@ -27,7 +27,7 @@ def build(cfg: DictConfig) -> Config:
     """Rebuild a composed config strictly.
 
     Raises:
-        ConfigError: a key is unknown, a type is wrong, a value is out of range, or values do not go together.
+        ConfigError: a key is unknown, a type is wrong, a value is out of range, or values conflict.
     """
     try:
         content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -45,18 +45,18 @@ def build(cfg: DictConfig) -> Config:
 
 
 def _chosen(content: dict[str, Any], group: str) -> str:
-    """Return the name below a node that may not be one."""
+    """Return a group's name; empty if there is none."""
     node = content.get(group)
     return str(node.get("name")) if isinstance(node, dict) else ""
 
 
 def to_container(cfg: Config) -> dict[str, Any]:
-    """Return a config as plain dictionaries and lists; :func:`build` takes them back."""
+    """Return a config as plain dictionaries and lists, the inverse of :func:`build`."""
     return dataclasses.asdict(cfg)
 
 
 def flatten(cfg: Config) -> dict[str, Any]:
-    """Return a config as ``{"ppo.learning_rate": …}``, lists as they are."""
+    """Return a config as ``{"ppo.learning_rate": …}``; lists stay lists."""
 
     def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
@@ -73,7 +73,7 @@ def known_keys(species: SpeciesConfig | None = None, algorithm: str = "") -> lis
 
     Args:
         species: its event's keys are included.
-        algorithm: its node is included where only its choice brings it.
+        algorithm: its node is included.
     """
     env = [f"env.{name}" for name in parameters_of(species.event.keys if species else {})]
     return [key for name in keys_of(config_type(algorithm)) for key in (env if name == "env" else [name])]

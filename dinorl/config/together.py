@@ -1,4 +1,4 @@
-"""Which values go together, and which keys need others to have an effect."""
+"""Rules between keys: conflicts, and keys that need others to have an effect."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dinorl.config.errors import ConfigError
 from dinorl.config.schema import Config
 from dinorl.tasks.declare import Need
 
-# With fewer episodes a gate's verdict is a coin flip, never called proven.
+# Fewer prove nothing.
 MIN_EPISODES = 32
 
 
 def check_together(cfg: Config) -> None:
-    """Refuse values that are possible alone but not with each other.
+    """Check values against each other.
 
     Raises:
-        ConfigError: there are some.
+        ConfigError: some conflict.
     """
     cfg.algorithm.check(cfg.sim.n_envs)
     _check_success_bound(cfg.curriculum.min_success_lcb, cfg.eval.episodes)
@@ -31,10 +31,9 @@ def check_together(cfg: Config) -> None:
 
 
 def _check_success_bound(asked: float | None, episodes: int) -> None:
-    """Refuse a bound on success that no number of successes in so many episodes can show."""
-    # Clopper and Pearson's one-sided 95 % bound of n successes in n
+    """Refuse a bound on success that so many episodes cannot show."""
+    # Clopper-Pearson, n of n
     shown = 0.05 ** (1.0 / episodes)
-    # fewer episodes prove nothing anyway
     if asked is None or shown >= asked or episodes < MIN_EPISODES:
         return
     enough = math.ceil(math.log(0.05) / math.log(asked)) if asked < 1.0 else None
@@ -48,7 +47,7 @@ def _check_success_bound(asked: float | None, episodes: int) -> None:
 
 
 def missing_need(key: str, config: Config) -> Need | None:
-    """Return what a key lacks to have an effect in a config, or None."""
+    """Return the missing need of a key in a config, or None."""
     parameter = (
         parameters_of(config.species.event.keys).get(key.removeprefix("env.")) if key.startswith("env.") else None
     )
@@ -64,7 +63,7 @@ def missing_need(key: str, config: Config) -> Need | None:
 
 
 def _ramp(start: str, timesteps: str, what: str, example: float) -> dict[str, Need]:
-    """Return the needs of a ramp's two keys: each other."""
+    """Return the needs of a ramp's two keys, which need each other."""
     first, length = start.partition(".")[2], timesteps.partition(".")[2]
     return {
         start: Need(
@@ -78,12 +77,12 @@ def _ramp(start: str, timesteps: str, what: str, example: float) -> dict[str, Ne
 
 
 def _warmup(key: str) -> Need:
-    """Return the need of a warm-up's key that only some algorithms have."""
+    """Return the need of a warm-up key that only some algorithms have."""
     owners = [name for name, kind in ALGORITHMS.items() if key in kind.warmup]
     return Need(lambda c: key in c.algorithm.warmup, f"only {' and '.join(owners)} uses it", f"Type algo={owners[0]}")
 
 
-# Needs that concern more than one node; others stand beside the term or the algorithm.
+# Needs across nodes.
 NEEDS: dict[str, Need] = {
     "curriculum.warmup_clip_range": _warmup("warmup_clip_range"),
     "curriculum.warmup_actor_scale": _warmup("warmup_actor_scale"),

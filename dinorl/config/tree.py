@@ -1,4 +1,4 @@
-"""Where ``conf/`` is, and what lies in it."""
+"""Finds and reads the ``conf/`` tree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def conf_dir() -> Path:
-    """Return the conf tree: beside the package in a checkout, inside it where a wheel was installed."""
+    """Return the conf tree: beside the package in a checkout, inside it in a wheel."""
     inside = _PACKAGE / "conf"
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
 def base_values() -> DictConfig:
-    """Return every key of ``conf/base`` with its default; what is optional is off there."""
+    """Return every key of ``conf/base`` with its default."""
     return OmegaConf.create({path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")})
 
 
@@ -29,15 +29,15 @@ def options(group: str) -> list[str]:
 
 @lru_cache
 def defaults() -> dict[str, str | None]:
-    """Return the config groups that a command can choose from, with the option that ``config.yaml`` chooses."""
+    """Return the config groups with the default option of ``config.yaml``."""
     listed = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{CONFIG_NAME}.yaml").defaults)
     assert isinstance(listed, list)
     choices = [(str(group), option) for one in listed if isinstance(one, dict) for group, option in one.items()]
-    return {group: option for group, option in choices if " " not in group}  # "optional local", "override hydra/…"
+    return {group: option for group, option in choices if " " not in group}  # optional local, override hydra/…
 
 
 def top_keys() -> set[str]:
-    """Return the composed config's first level: groups, nodes and single values."""
+    """Return the top-level keys of the composed config."""
     composed = OmegaConf.load(conf_dir() / f"{CONFIG_NAME}.yaml")
     nodes = {path.stem for pattern in ("*/", "base/*.yaml") for path in conf_dir().glob(pattern)}
     return nodes | {str(key) for key in composed}

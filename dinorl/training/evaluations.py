@@ -1,4 +1,4 @@
-"""The evaluations of a stage: every one a row of eval.csv, and which policy was the best."""
+"""The evaluations of a stage: the rows of eval.csv and the best policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EvaluationTable:
         path: of the file.
 
     Attributes:
-        rows: one for each evaluation of the policy and of the null policies.
+        rows: one for each evaluation, null policies included.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,11 +26,11 @@ class EvaluationTable:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, timesteps: int, policy: str, gate: str, metrics: Mapping[str, float]) -> None:
-        """Add a row: an evaluation of ``policy``, or of the null policies ``zero`` and ``random``."""
+        """Add a row; ``policy`` may be a null policy, ``zero`` or ``random``."""
         self.rows.append({"timesteps": timesteps, "policy": policy, "gate": gate, **metrics})
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         if not self.rows:
             return
         with whole_file(self._path) as building, building.open("w", newline="") as file:
@@ -40,10 +40,10 @@ class EvaluationTable:
 
 
 class Best:
-    """The best evaluation so far: of those that meet the gate, if any does, the highest mean less one deviation.
+    """The best evaluation so far: first by meeting the gate, then by mean return less one deviation.
 
     Attributes:
-        rank: whether it met the gate, and mean return less one standard deviation.
+        rank: (meets the gate, mean return less one standard deviation).
         metrics: its metrics.
     """
 
@@ -52,8 +52,8 @@ class Best:
         self.metrics: dict[str, float] = {}
 
     def update(self, metrics: dict[str, float], meets_gate: bool) -> bool:
-        """Count an evaluation in; return whether it is the best."""
-        # the gate first: a slow run without a fall can be paid more than the fast one that passes
+        """Update with an evaluation; return whether it is the best."""
+        # slow and safe may earn more than passing
         rank = (meets_gate, metrics["return_mean"] - metrics["return_std"])
         better = rank > self.rank
         if better:

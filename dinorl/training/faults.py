@@ -1,6 +1,6 @@
-"""Simulations that broke down: each is recorded for replay, and too many of them stop the stage.
+"""Unstable simulations: recorded for replay; too many stop the stage.
 
-``dinorl replay-fault FILE`` shows one again, physics step by physics step.
+``dinorl replay-fault FILE`` replays one, physics step by physics step.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dinorl.files.untrusted import parse_config, read_arrays
 from dinorl.sim.model import Animal
 
 MAX_FILES = 20  # a stage
-FEW = 10  # breakdowns that never stop a stage
+FEW = 10  # never stop a stage
 
 
 class TooManyFaults(RuntimeError):
-    """More simulations break down than ``sim.max_fault_rate`` allows."""
+    """More unstable simulations than ``sim.max_fault_rate`` allows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PhysicsStep:
     velocity: float  # rad/s or m/s
     most_accelerated: str
     acceleration: float  # rad/s² or m/s²
-    broken: bool  # MuJoCo warned of an unusable state
+    broken: bool  # MuJoCo warned
 
 
 class FaultFolder:
@@ -50,7 +50,7 @@ class FaultFolder:
         self.cfg, self.folder = cfg, RunFolder(run_dir).faults
 
     def keep(self, faults: Sequence[Fault]) -> None:
-        """Write the first few, a file each."""
+        """Write the first few, one file each."""
         if not faults:
             return
         self.folder.mkdir(exist_ok=True)
@@ -60,10 +60,10 @@ class FaultFolder:
             np.savez(path, state=fault.state, config=np.asarray(config))
 
     def check(self, count: int, timesteps: int) -> None:
-        """Stop the stage if too many simulations break down.
+        """Stop the stage if too many simulations are unstable.
 
         Args:
-            count: breakdowns so far.
+            count: unstable simulations so far.
             timesteps: environment steps so far.
 
         Raises:
@@ -83,13 +83,13 @@ class FaultFolder:
 
 
 def replay(path: Path) -> list[PhysicsStep]:
-    """Run the control step in which a simulation broke down once more, up to the breakdown.
+    """Replay the control step in which a simulation became unstable.
 
     Returns:
-        The state it began with, then each physics step.
+        The first state, then each physics step up to the fault.
 
     Raises:
-        ConfigError: the file is no fault, or the model has changed since.
+        ConfigError: the file is not a fault, or the model has changed since.
     """
     try:
         arrays = read_arrays(path)
@@ -103,7 +103,7 @@ def replay(path: Path) -> list[PhysicsStep]:
         raise ConfigError(f"{path}: {cfg.species.mjcf} has changed since: its state had {state.size} numbers")
     data = mujoco.MjData(model)
     mujoco.mj_setState(model, data, state, kind)
-    # by default MuJoCo resets a broken state and hides it
+    # MuJoCo would reset a broken state
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
     steps = [_look(model, data)]
     while len(steps) <= cfg.sim.frame_skip and not steps[-1].broken:

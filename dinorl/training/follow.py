@@ -1,4 +1,4 @@
-"""What happens in a stage besides learning: metrics, ramps, evaluations, the gate, bundles."""
+"""All of a stage but learning: metrics, ramps, evaluations, the gate, bundles."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from dinorl.training.faults import FaultFolder
 from dinorl.training.gate import Gate
 from dinorl.training.interrupt import Interruption
 
-# Seconds between two reports. In time, not in rollouts: algorithms differ in those.
+# s between reports
 REPORT_EVERY = 1.0
-STOPPED = "stopped_by_listener"  # a verdict
+STOPPED = "stopped_by_listener"  # verdict
 
 
 class Follower:
-    """Follows one stage; the hooks of its learner.
+    """Hooks of a stage's learner.
 
     Args:
         cfg: the composed config.
         run_dir: the run folder.
         learner: of the stage.
-        listeners: told what happens.
+        listeners: receive metrics and progress.
         interruption: asked whether to stop.
         begun: ``time.perf_counter()`` when the stage began.
 
@@ -64,14 +64,14 @@ class Follower:
         self._interruption = interruption
         self._next_evaluation = cfg.eval.every
         self._evaluated_at = self._reported_at = -1  # environment steps
-        self._recent: dict[str, float] = {}  # rollout metrics of the latest episodes
+        self._recent: dict[str, float] = {}  # metrics of recent episodes
         self._begun = begun
         self._reported = self._learning_since = time.perf_counter()
         self.evaluation_seconds = self.seconds_before = 0.0
-        self._steps_before, self._evaluation_before = 0, 0.0  # at the start of this process
+        self._steps_before, self._evaluation_before = 0, 0.0  # when this process began
 
     def progress(self) -> dict[str, Any]:
-        """Return what resuming the stage must know, as JSON."""
+        """Return the state that resuming needs, as JSON."""
         return {
             "consecutive": self.gate.consecutive, "passed": self.passed, "null": self.null, "rows": self._table.rows,
             "best_rank": self.best.rank, "best_evaluation": self.best.metrics, "pending": self.learner.pending(),
@@ -81,7 +81,7 @@ class Follower:
         }  # fmt: skip
 
     def resume(self, progress: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`progress` returned."""
+        """Continue from :meth:`progress`."""
         self.gate.consecutive, self.passed, self.null = progress["consecutive"], progress["passed"], progress["null"]
         self._table.rows, self.best.metrics = progress["rows"], progress["best_evaluation"]
         self.best.rank = (progress["best_rank"][0], progress["best_rank"][1])
@@ -94,19 +94,19 @@ class Follower:
     # The learner calls these -----------------------------------------------------------------------------------------
 
     def training_started(self) -> None:
-        """Log how long the start took."""
+        """Log the startup time."""
         self._apply_schedules()
         self._reported = self._learning_since = time.perf_counter()
         self.log_metrics(
             {
                 "time/startup_s": self._reported - self._begun,  # of this stage
-                "time/since_command_s": seconds_since_start(),  # of all stages before it too
+                "time/since_command_s": seconds_since_start(),  # including earlier stages
             },
             0,
         )
 
     def rollout_started(self) -> None:
-        """Evaluate if it is time, and save everything if the stage is to stop."""
+        """Evaluate if due; save everything if the stage was interrupted."""
         self._apply_schedules()
         self._maybe_evaluate()
         if self._interruption.signum:
@@ -114,7 +114,7 @@ class Follower:
             self._interruption.check(kept=True)
 
     def stepped(self) -> bool:
-        """Report now and then; return False when the gate is passed or a listener stops the stage."""
+        """Report if due; return False when the gate is passed or a listener stops the stage."""
         self._interruption.check(kept=False)
         if time.perf_counter() - self._reported >= REPORT_EVERY:
             self._report()
@@ -127,7 +127,7 @@ class Follower:
     # The stage calls these -------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Report and evaluate what training ended with, unless that is done."""
+        """Report and evaluate the final policy, unless that is done."""
         if self._reported_at != self.learner.timesteps:  # each metric once a step
             self._report()
         if not (self.passed or self.stopped) and self._evaluated_at != self.learner.timesteps:
@@ -143,15 +143,15 @@ class Follower:
         return "advanced_on_budget" if self.cfg.curriculum.on_budget == "advance" else "stopped_on_budget"
 
     def null_passes(self) -> list[str]:
-        """Return the null policies that meet the gate's thresholds themselves."""
+        """Return the null policies that meet the gate's thresholds."""
         return [name for name, metrics in self.null.items() if self.gate.holds(metrics)]
 
     def seconds(self) -> float:
-        """Return how long the stage has taken, interruptions apart, s."""
+        """Return the stage's duration without interruptions, s."""
         return self.seconds_before + time.perf_counter() - self._begun
 
     def report_time(self, seconds: float) -> None:
-        """Log where the stage's time went."""
+        """Log shares of the stage's time."""
         self.log_metrics(
             {
                 "time/stage_s": seconds,
@@ -201,10 +201,10 @@ class Follower:
         if steps >= self.cfg.eval.start:
             self.stopped = self._evaluate()
         else:
-            self._save({})  # for a stage that is killed before its first evaluation
+            self._save({})  # may be killed before the first evaluation
 
     def _evaluate(self) -> bool:
-        """Evaluate, save, tell the listeners; return whether one of them stops the stage."""
+        """Evaluate, save, notify the listeners; return whether one stops the stage."""
         if not self.null:
             self._evaluate_null()
         steps = self.learner.timesteps
@@ -237,7 +237,7 @@ class Follower:
             self.listeners.say(f"the gate proves nothing: the {' and the '.join(passing)} policy meets it too")
 
     def _save(self, metrics: Mapping[str, float]) -> None:
-        """Write all that resuming needs. Listeners first: what they were told before must not be lost."""
+        """Write a resumable bundle. Listeners flush first, so that no earlier metric is lost."""
         self.listeners.flush()
         resume.save(self.run_dir, self.learner, self.cfg, metrics, self.progress())
         self._table.write()

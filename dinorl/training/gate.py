@@ -1,4 +1,4 @@
-"""The gate of a stage: thresholds that evaluations must meet, a number of times in a row."""
+"""The gate of a stage: thresholds that consecutive evaluations must meet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dinorl.config import CurriculumConfig
 
-# Threshold in the config → metric of an evaluation. min_* bounds it from below, max_* from above.
+# Threshold → metric; min_* is a lower bound.
 THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",
@@ -22,7 +22,7 @@ THRESHOLDS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One threshold, checked against one evaluation."""
+    """A threshold checked against an evaluation."""
 
     key: str
     value: float
@@ -35,13 +35,13 @@ class Check:
 
 
 class Gate:
-    """Counts evaluations in a row that meet every threshold.
+    """Counts consecutive evaluations that meet every threshold.
 
     Args:
-        curriculum: of the stage; thresholds that are null do not count.
+        curriculum: of the stage; null thresholds are ignored.
 
     Attributes:
-        consecutive: evaluations in a row so far.
+        consecutive: count so far.
     """
 
     def __init__(self, curriculum: CurriculumConfig) -> None:

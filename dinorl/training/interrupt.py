@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a stage trains: the first stops it after its next checkpoint, the second at once."""
+"""Ctrl-C and SIGTERM during a stage: the first stops after the next checkpoint, the second at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-# From the command to its jobs, which may have received the first signal too.
+# Sent by the command to its jobs.
 PASSED_ON = signal.SIGUSR1
 PATIENCE = 5.0  # s, for the checkpoint
 
@@ -18,7 +18,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Listens for signals while it is entered, in the main thread only.
+    """Context manager that listens for signals, in the main thread only.
 
     Attributes:
         signum: the signal received, 0 for none.
@@ -47,7 +47,7 @@ class Interruption:
         self.signum, self._since = signum, time.monotonic()
 
     def _receive_passed_on(self, signum: int, frame: FrameType | None) -> None:
-        """The command was interrupted; this job may have received that signal too."""
+        """Handle an interruption of the command; this job may have received that signal too."""
         if not self.signum:
             self._receive(signal.SIGTERM, frame)
 
@@ -55,10 +55,10 @@ class Interruption:
         """Stop the stage if it was interrupted.
 
         Args:
-            kept: a checkpoint has just been written; without one, wait for it ``PATIENCE`` seconds.
+            kept: a checkpoint was just written; otherwise wait for it up to ``PATIENCE`` seconds.
 
         Raises:
-            Interrupted: the stage is to stop now.
+            Interrupted: the stage stops now.
         """
         if self.signum and (kept or time.monotonic() - self._since > PATIENCE):
             raise Interrupted(signal.Signals(self.signum).name)

@@ -1,4 +1,4 @@
-"""What of the environment changes while a stage trains. Evaluations always have the config's own values."""
+"""Ramps of the training environment. Evaluations always use the config's values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dinorl.envs.batch import BatchEnv
 
 
 def apply(cfg: Config, batch: BatchEnv, timesteps: int) -> None:
-    """Set what is ramped, as it is after so many environment steps."""
+    """Set the ramped values at ``timesteps`` environment steps."""
     batch.task.set_weight("forward_vel_weight", forward_vel_weight(cfg, timesteps))
     batch.bearing_scale = bearing_scale(cfg, timesteps)
     batch.max_episode_steps = episode_steps(cfg, timesteps)
 
 
 def forward_vel_weight(cfg: Config, timesteps: int) -> float:
-    """Return ``env.forward_vel_weight``: it rises from its start value over the ramp."""
+    """Return ``env.forward_vel_weight`` on its ramp."""
     curriculum = cfg.curriculum
     return _ramp(curriculum.ramp_start_value, cfg.env.forward_vel_weight, curriculum.ramp_timesteps, timesteps)
 

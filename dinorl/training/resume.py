@@ -1,8 +1,8 @@
-"""Resumes an interrupted stage exactly where one of its bundles was written: the rest is the same to the last bit.
+"""Resumes an interrupted stage from a bundle, bit for bit.
 
-A numbered bundle then also holds ``state.npz`` (physics, episodes, the algorithm's counters) and ``progress.json``
-(gate, best so far, evaluations). Bundles are written between an update and the next rollout, when an on-policy
-algorithm has used up its rollout. Experience that outlives an update lies beside the bundles, in ``replay/``.
+A numbered bundle also holds ``state.npz`` (physics, episodes, the algorithm's counters) and ``progress.json`` (gate,
+best so far, evaluations). Bundles are written between an update and the next rollout, when an on-policy algorithm has
+no rollout left to save. Replay buffers lie beside the bundles, in ``replay/``.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from dinorl.learners.base import Learner
 log = logging.getLogger(__name__)
 
 STATE, PROGRESS = "state", "progress"
-# What reading a damaged bundle may raise.
+# Errors of a damaged bundle.
 _UNREADABLE = (OSError, ValueError, KeyError)
 
 
 def save(
     run_dir: Path, learner: Learner, cfg: Config, evaluation: Mapping[str, Any], progress: Mapping[str, Any]
 ) -> None:
-    """Write a numbered bundle from which the stage can resume, and delete the oldest.
+    """Write a resumable numbered bundle and delete the oldest.
 
     Args:
         run_dir: the stage's run folder.
         learner, cfg: of the stage.
-        evaluation: metrics of the policy as it is now, empty if it was not evaluated.
-        progress: what the stage itself must know again; JSON.
+        evaluation: metrics of the current policy; empty if not evaluated.
+        progress: state of the stage, as JSON.
     """
     folder, replay = RunFolder(run_dir).bundles, RunFolder(run_dir).replay
     more: dict[str, Any] = {}
@@ -53,13 +53,13 @@ def save(
 
 
 def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | None:
-    """Load the newest bundle that is whole and of the same config, ancestors and animal.
+    """Load the newest complete bundle of the same config, ancestors and animal.
 
     Returns:
-        Its progress, or None if there is no such bundle; the learner is untouched then.
+        Its progress; None if there is no such bundle, and the learner is unchanged.
 
     Raises:
-        ConfigError: there are some, and none of them can be read.
+        ConfigError: there are bundles, but none can be read.
     """
     run = RunFolder(run_dir)
     for folder in (run.bundles, run.replay):
@@ -93,7 +93,7 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
 
 
 def clear(run_dir: Path) -> None:
-    """Delete what an earlier, different attempt left in a run folder, and what was measured of it."""
+    """Delete the files of an earlier, different attempt from a run folder."""
     run = RunFolder(run_dir)
     for folder in (run.bundles, run.replay, run.faults):
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +102,7 @@ def clear(run_dir: Path) -> None:
 
 
 def finish(run_dir: Path) -> None:
-    """Delete what only an unfinished stage needs, once its status says that it is done."""
+    """Delete files that only resuming needs, once the stage's status is DONE."""
     run = RunFolder(run_dir)
     shutil.rmtree(run.replay, ignore_errors=True)
     for folder in map(BundleFolder, run.bundles.iterdir()):

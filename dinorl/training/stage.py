@@ -1,4 +1,4 @@
-"""One stage: train until the gate is passed or the budget is spent, evaluate on the way, leave a bundle."""
+"""One stage: trains until the gate is passed or the budget is spent, and leaves a bundle."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage came to."""
+    """Result of a stage."""
 
-    gate: str  # passed | not proven | advanced_on_budget | stopped_on_budget | stopped_by_listener
+    gate: str  # verdict, see Follower.verdict
     timesteps: int
     seconds: float
     bundle: Path  # the best evaluated
@@ -38,34 +38,34 @@ def run_stage(
 ) -> StageResult:
     """Train the stage of a composed config; with ``cfg.resume``, resume an interrupted one.
 
-    What resuming needs stays in the folder: :func:`dinorl.training.resume.finish` deletes it.
+    Files that resuming needs stay in the folder until :func:`dinorl.training.resume.finish`.
 
     Args:
         cfg: the composed config; ``cfg.warm_start`` names the bundle to start from, if any.
-        run_dir: where ``bundle/``, ``eval.csv`` and ``video.mp4`` go.
-        listeners: told what happens; one of them may stop the stage.
-        interruption: asked now and then whether to stop.
+        run_dir: folder for ``bundle/``, ``eval.csv`` and ``video.mp4``.
+        listeners: receive metrics; one may stop the stage.
+        interruption: polled for a request to stop.
 
     Raises:
-        Interrupted: the interruption said so.
-        ConfigError: the bundle to start from does not fit, or those to resume from cannot be read.
+        Interrupted: the interruption requested it.
+        ConfigError: the warm-start bundle does not fit, or no bundle to resume from can be read.
     """
     begun = time.perf_counter()
-    told = Listeners(listeners)
+    listener = Listeners(listeners)
     run = RunFolder(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     learner = make_learner(cfg)
     learner.batch.push_scale = cfg.curriculum.push_scale
-    follower = Follower(cfg, run_dir, learner, told, interruption or Interruption(), begun)
+    follower = Follower(cfg, run_dir, learner, listener, interruption or Interruption(), begun)
     progress = resume.resume(run_dir, learner, cfg) if cfg.resume else None
     if progress is not None:
         follower.resume(progress)
-        told.say(f"resumes at {learner.timesteps:,} steps")
+        listener.say(f"resumes at {learner.timesteps:,} steps")
     else:
         resume.clear(run_dir)
         if cfg.warm_start is not None:
-            _warm_start(cfg, learner, told)
-    _announce(cfg, learner, told)
+            _warm_start(cfg, learner, listener)
+    _announce(cfg, learner, listener)
     ramps.apply(cfg, learner.batch, learner.timesteps)  # before the first reset
 
     left = cfg.curriculum.timesteps - learner.timesteps
@@ -76,14 +76,14 @@ def run_stage(
     best = Bundle.open(run.best)
     seconds = follower.seconds()
     follower.report_time(seconds)
-    told.log_artifact(run.eval_csv)
-    told.log_artifact(best.path, "bundle")
+    listener.log_artifact(run.eval_csv)
+    listener.log_artifact(best.path, "bundle")
     if cfg.eval.video_seconds > 0.0:
         try:
-            told.log_artifact(film(best, run.video, cfg.eval.video_seconds))
-        except (RuntimeError, OSError) as error:  # no OpenGL or a full disk costs the film alone
+            listener.log_artifact(film(best, run.video, cfg.eval.video_seconds))
+        except (RuntimeError, OSError) as error:  # no OpenGL or disk full: no film
             log.warning("no film: %s", error)
-            told.say(f"no film: {error}")
+            listener.say(f"no film: {error}")
     learner.close()
     return StageResult(follower.verdict(), learner.timesteps, seconds, best.path, follower.best.metrics)
 
