@@ -1,9 +1,9 @@
-"""The bundle: one folder with everything of a stage at one moment. Arrays, JSON and YAML only, no pickles.
+"""The bundle: a checkpoint folder of arrays, JSON and YAML, without pickles.
 
 policy.npz  optimizer.npz  normalization.npz  random.npz      of the learner
 meta.json     counters, evaluation, versions, git sha, hash of the MJCF
 config.yaml     the composed config
-[state.npz  progress.json]      what only resuming an unfinished stage needs (training/resume.py)
+[state.npz  progress.json]      to resume an unfinished stage (training/resume.py)
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _META_KEYS = ("species", "algo", "seed", "timesteps", "mjcf_sha256")
 
 
 class Bundle:
-    """A bundle, opened: what it holds is read when it is first asked for, once.
+    """An open bundle; files are read lazily, once.
 
     Args:
-        path: its folder; :meth:`open` finds it from what a user typed.
+        path: its folder; :meth:`open` also takes names.
 
     Attributes:
-        files: where its files lie.
+        files: its file paths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class Bundle:
 
     @classmethod
     def open(cls, where: str | Path) -> Bundle:
-        """Open what a path, a run folder, an MLflow run id or a zoo name means; of a run folder, the best bundle.
+        """Open a bundle by path, run folder (its best bundle), MLflow run id or zoo name.
 
         Raises:
             ConfigError: there is none.
@@ -60,10 +60,10 @@ class Bundle:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """What it says of itself: species, algo, seed, timesteps, evaluation, versions, hash of the MJCF.
+        """Metadata: species, algo, seed, timesteps, evaluation, versions, hash of the MJCF.
 
         Raises:
-            ConfigError: it says too little.
+            ConfigError: a key is missing.
         """
         meta = read_json(self.files.meta)
         for key in _META_KEYS:
@@ -73,21 +73,21 @@ class Bundle:
 
     @cached_property
     def config(self) -> Config:
-        """The config that it was trained with; a key that did not exist then has its value of ``conf/base``.
+        """The training config; keys added since have their value in ``conf/base``.
 
         Raises:
-            ConfigError: it is damaged, or its animal is not the one that the policy was trained on.
+            ConfigError: it is damaged, or its animal is another one.
         """
         return self.config_with(())
 
     def config_with(self, overrides: Sequence[str]) -> Config:
-        """Return its config under other conditions.
+        """Return its config with overrides of ``env``.
 
         Args:
             overrides: of ``env.*``, in Hydra's grammar.
 
         Raises:
-            ConfigError: an override does not fit; or see :attr:`config`.
+            ConfigError: an override is invalid; see also :attr:`config`.
         """
         file = self.files.config
         config = OmegaConf.merge(base_values(), read_config(file))
@@ -121,8 +121,8 @@ class Bundle:
         """Return the arrays of one of its files, such as ``policy``.
 
         Args:
-            name: of the file, without its ending.
-            largest: bytes that they may come to; None: no limit, for a file of one's own.
+            name: of the file, without suffix.
+            largest: size limit, bytes; None: none, for own files.
 
         Raises:
             ConfigError: it is missing, damaged, too large, or holds anything but arrays.
@@ -134,15 +134,15 @@ class Bundle:
         return {name: self.arrays(name) for name in _HAND_OVER}
 
     def check_hand_over(self) -> None:
-        """Read all that a hand-over needs.
+        """Check the files that a warm start needs.
 
         Raises:
-            ConfigError: some of it is damaged.
+            ConfigError: a file is damaged.
         """
         _ = self.meta, self._policy
 
     def check_network(self) -> None:
-        """Refuse a network that the weights do not fill, before memory is allocated for it.
+        """Check the network's size against the weights, before memory is allocated.
 
         Raises:
             ConfigError: the config has more units than there are weights.
@@ -157,7 +157,7 @@ class Bundle:
             )
 
     def warm_start(self, learner: Learner) -> None:
-        """Hand over to a learner: policy weights and observation statistics.
+        """Warm-start a learner: policy weights and observation statistics.
 
         Raises:
             ConfigError: the bundle is of another animal, algorithm or network.
@@ -172,16 +172,16 @@ class Bundle:
             ) from error
 
     def learner_files(self) -> Mapping[str, Arrays]:
-        """Return everything that the learner had, read and checked.
+        """Return the learner's files, checked.
 
         Raises:
-            ConfigError: some of it is damaged.
+            ConfigError: a file is damaged.
         """
         self.check_hand_over()
         return self._policy | {name: self.arrays(name) for name in (OPTIMIZER, RANDOM)}
 
     def outdated(self) -> str | None:
-        """Return why its numbers no longer hold, or None if they do: the animal's model must be today's."""
+        """Return why its numbers no longer hold, or None: the model must not have changed."""
         if self.meta["mjcf_sha256"] == mjcf_hash(self.config.species):
             return None
         species = self.meta["species"]

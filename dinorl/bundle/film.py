@@ -14,19 +14,19 @@ from dinorl.bundle.player import load_player
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.render import Camera
 
-FPS = 25  # a picture every other control step at 50 Hz
+FPS = 25  # every second control step at 50 Hz
 GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
-SPEED_WINDOW = 0.5  # s, over which the speed shown is averaged
+SPEED_WINDOW = 0.5  # s, averages the shown speed
 EVENT_HELD = 0.6  # s, freeze frame at the event
 
 
 def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) -> Path:
-    """Play a bundle's policy on an evaluation seed and write what is seen.
+    """Play a bundle's policy on an evaluation seed and write the film.
 
     Args:
-        bundle: whose policy acts.
-        path: of the film; its ending says the format (.mp4, .gif).
-        seconds: length of the film; episodes follow each other, with a freeze frame at each event.
+        bundle: its policy acts.
+        path: of the film, .mp4 or .gif.
+        seconds: length of the film: consecutive episodes, with a freeze frame at each event.
         seed: default the first evaluation seed.
 
     Raises:
@@ -40,7 +40,7 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
     camera = Camera(batch, *(GIF_SIZE if gif else ()))
     dt = batch.animal.control_timestep
     every = max(1, round(1.0 / ((GIF_FPS if gif else FPS) * dt)))
-    # GIF: ms per picture, and 0 repeats for ever
+    # GIF: ms per picture; 0: loop forever
     timing: dict[str, Any] = {"duration": 1000.0 * every * dt, "loop": 0} if gif else {"fps": 1.0 / (every * dt)}
     event, title = cfg.species.event.name.replace("_", " "), cfg.species.title
     length, held = round(seconds / (every * dt)), round(EVENT_HELD / (every * dt))
@@ -58,7 +58,7 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
             step += 1
             if not taken.episodes.ids.size:
                 continue
-            if taken.success[0]:  # the next picture is of the next episode
+            if taken.success[0]:  # the next picture shows another episode
                 happened = subtitled(picture, title, f"{speed:.1f} m/s", f"{event}!")
                 for _ in range(min(held, length - written)):
                     writer.append_data(happened)  # type: ignore[attr-defined]

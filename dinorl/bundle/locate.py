@@ -1,4 +1,4 @@
-"""Finds the bundle that a user means. Imports nothing heavy: every plan is checked with it."""
+"""Finds bundles by path, run id or name. Imports nothing heavy: every plan uses it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ZOO = "zoo"
 
 
 def zoo() -> dict[str, Path]:
-    """Return the bundles that come with dinorl, by name, such as ``trex/bite``."""
+    """Return dinorl's zoo bundles by name, such as ``trex/bite``."""
     folders = sorted(path.parent for path in SPECIES_DIR.glob(f"*/{ZOO}/*/{META}"))
     return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
 
 
 def resolve(where: str | Path) -> Path:
-    """Return the bundle that a path, a run folder, an MLflow run id or a zoo name means; of a run folder, the best.
+    """Return a bundle by path, run folder (its best bundle), MLflow run id or zoo name.
 
     Raises:
         ConfigError: there is none.
@@ -30,7 +30,7 @@ def resolve(where: str | Path) -> Path:
     if not path.exists() and (shipped := zoo().get(str(where))):
         return shipped
     if not path.exists() and len(str(where)) == 32 and all(c in "0123456789abcdef" for c in str(where)):
-        from dinorl.tracking.runs import run_folder  # imports mlflow: seconds
+        from dinorl.tracking.runs import run_folder  # imports mlflow, which is slow
 
         folder = run_folder(str(where))
         if folder is not None:
@@ -43,7 +43,7 @@ def resolve(where: str | Path) -> Path:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Return the bundles of a ``bundle`` folder that go by their step number, the newest first."""
+    """Return the numbered bundles of a ``bundle`` folder, newest first."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)

@@ -1,4 +1,4 @@
-"""A bundle's policy, ready to act: (n, obs) observations in, (n, actuators) actions out."""
+"""A bundle's policy as a function: (n, obs) observations to (n, actuators) actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dinorl.learners.base import make_learner
 
 
 def load_player(bundle: Bundle) -> Policy:
-    """Return the deterministic policy of a bundle, its observation statistics included and frozen.
+    """Return the deterministic policy of a bundle, with frozen observation statistics.
 
     Raises:
         ConfigError: the bundle is damaged.

@@ -17,7 +17,7 @@ def view(bundle: Bundle, seed: int | None = None) -> None:
     """Play a bundle's policy until the viewer is closed.
 
     Args:
-        bundle: whose policy acts.
+        bundle: its policy acts.
         seed: of the episode; default the first evaluation seed.
     """
     cfg, policy = bundle.config, load_player(bundle)

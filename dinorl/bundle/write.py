@@ -1,4 +1,4 @@
-"""Writes bundles: whole or not at all, the last few and the best kept."""
+"""Writes bundles atomically; keeps the newest and the best."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def save(
     folder: Path, learner: Learner, cfg: Config, evaluation: Mapping[str, Any],
     arrays: Mapping[str, Arrays] | None = None, texts: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Write a bundle; an older one in the same place is replaced when the new one is complete.
+    """Write a bundle atomically; it replaces an older one.
 
     Args:
         folder: of the bundle.
-        learner: what to keep.
+        learner: to save.
         cfg: the composed config.
-        evaluation: metrics of the policy as it is now; empty if it was not evaluated.
-        arrays, texts: more files, by name: arrays for an .npz, and JSON.
+        evaluation: metrics of the current policy; empty if not evaluated.
+        arrays, texts: more .npz and JSON files, by name.
     """
     with whole_folder(folder) as building:
         for name, content in (learner.state() | dict(arrays or {})).items():

@@ -1,7 +1,6 @@
-"""What a learning algorithm is to the rest of dinorl: one protocol, and one file an algorithm.
+"""The interface of a learning algorithm: one protocol, one file an algorithm.
 
-``dinorl/learners/<name>.py`` implements the algorithm that ``algo.name`` calls by that name; its function ``make``
-builds the learner.
+``dinorl/learners/<name>.py`` implements ``algo.name=<name>``; its function ``make`` builds the learner.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ Arrays = dict[str, np.ndarray]
 
 
 class Hooks(Protocol):
-    """What a stage does while its learner learns."""
+    """Callbacks of a stage during learning."""
 
     def training_started(self) -> None:
         """Before the first rollout."""
 
     def rollout_started(self) -> None:
-        """Between an update and the next rollout: all of the learner's state can be saved here."""
+        """Between an update and the next rollout, where the learner's full state can be saved."""
 
     def stepped(self) -> bool:
         """After a step of the batch; return False to end learning."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Receive what the algorithm measures of its updates, ``train/…``."""
+        """Receive metrics of updates, ``train/…``."""
 
 
 class Learner(Protocol):
     """Learns a stage's policy on a batch of animals.
 
     Attributes:
-        batch: the animals that it trains on.
-        resumable: whether its state can be saved in full, so that an interrupted stage resumes to the bit.
+        batch: the training animals.
+        resumable: whether its full state can be saved, so that a stage resumes bit for bit.
     """
 
     batch: BatchEnv
@@ -53,10 +52,10 @@ class Learner(Protocol):
 
     @property
     def updates(self) -> int:
-        """Updates so far, as the algorithm counts them."""
+        """Updates so far, in the algorithm's own count."""
 
     def learn(self, timesteps: int, hooks: Hooks) -> None:
-        """Train for so many more environment steps, or until a hook ends learning."""
+        """Train for ``timesteps`` more environment steps, or until a hook ends learning."""
 
     def policy(self) -> Policy:
         """Return the policy without noise: (n, obs) raw observations to (n, actuators) actions."""
@@ -65,25 +64,25 @@ class Learner(Protocol):
         """Set the standard deviation of actions to ``exp(log_std)``."""
 
     def apply_schedules(self) -> None:
-        """Set what depends on the stage's progress and no library schedules by itself."""
+        """Set scheduled values that the library does not schedule itself."""
 
     def drain_episodes(self) -> list[Episodes]:
         """Return the training episodes that ended since the last call."""
 
     def describe(self) -> tuple[list[str], dict[str, float]]:
-        """Return lines for the person and constants to log, such as the replay ratio."""
+        """Return lines for the user and constants to log, such as the replay ratio."""
 
     def pending(self) -> dict[str, float]:
-        """Return ``train/…`` metrics that were measured and not yet logged."""
+        """Return ``train/…`` metrics that are not logged yet."""
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Take back what :meth:`pending` returned."""
+        """Restore metrics from :meth:`pending`."""
 
     def state(self) -> dict[str, Arrays]:
         """Return ``policy``, ``optimizer``, ``normalization`` and ``random``: the files of a bundle."""
 
     def warm_start(self, files: Mapping[str, Arrays]) -> None:
-        """Load policy weights and observation statistics: the hand-over between stages.
+        """Load policy weights and observation statistics of another stage.
 
         Args:
             files: ``policy`` and ``normalization`` as :meth:`state` returns them.
@@ -93,37 +92,37 @@ class Learner(Protocol):
         """
 
     def load(self, files: Mapping[str, Arrays]) -> None:
-        """Load everything that :meth:`state` returned; random states of the process are set too."""
+        """Load :meth:`state`, including the process's random states."""
 
     def position(self) -> Arrays:
-        """Return what :meth:`state` lacks to go on in mid-stage: counters, episodes, physics."""
+        """Return what resuming needs besides :meth:`state`: counters, episodes, physics."""
 
     def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
-        """Go on from a :meth:`position`, with what :meth:`read_experience` returned."""
+        """Resume from a :meth:`position` and the result of :meth:`read_experience`."""
 
     def save_experience(self, folder: Path) -> None:
-        """Add what was gathered since the last call to a folder; nothing for on-policy algorithms."""
+        """Append new experience to a folder; nothing for on-policy algorithms."""
 
     def read_experience(self, folder: Path, timesteps: int) -> Arrays:
-        """Return the experience as it was after so many environment steps; nothing has been loaded yet.
+        """Return the experience after ``timesteps`` environment steps, without loading it.
 
         Raises:
             ValueError, OSError, ConfigError: some of it is missing or damaged.
         """
 
     def trim_experience(self, folder: Path, timesteps: int) -> None:
-        """Delete what a bundle of so many environment steps, the oldest kept, no longer needs."""
+        """Delete experience older than the oldest bundle, of ``timesteps`` environment steps, needs."""
 
     def close(self) -> None:
         """Free what the environment holds."""
 
 
 def make_learner(cfg: Config, learning: bool = True) -> Learner:
-    """Build the learner of a composed config; everything it does at random follows ``cfg.seed``.
+    """Build the learner of a composed config, seeded with ``cfg.seed``.
 
     Args:
         cfg: the composed config.
-        learning: False for one that only acts: one animal, no room for experience.
+        learning: False to act only: one animal, minimal buffers.
     """
     learner: Learner = import_module(f"dinorl.learners.{cfg.algo.name}").make(cfg, learning)
     return learner

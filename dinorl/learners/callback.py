@@ -28,7 +28,7 @@ class HookCallback(BaseCallback):
 
 
 class HookWriter(KVWriter):
-    """Passes on what Stable-Baselines3 logs of its gradient steps, once there are hooks."""
+    """Passes Stable-Baselines3's ``train/*`` metrics to the hooks."""
 
     def __init__(self) -> None:
         self.hooks: Hooks | None = None
@@ -36,7 +36,7 @@ class HookWriter(KVWriter):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:  # fmt: skip
-        """Pass on ``train/*``; dinorl measures the rest itself."""
+        """Pass on ``train/*``; dinorl measures the rest."""
         if self.hooks is not None:
             metrics = {key: float(value) for key, value in key_values.items() if key.startswith("train/")}
             self.hooks.log_metrics(metrics, step)

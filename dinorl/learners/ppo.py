@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017), Stable-Baselines3's."""
+"""Stable-Baselines3's proximal policy optimisation (Schulman et al. 2017)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm
 
 
 def make(cfg: Config, learning: bool) -> PPOLearner:
-    """Build PPO for a stage; without learning, with a rollout of two steps."""
+    """Build PPO for a stage; without learning, with rollouts of two steps."""
     if not learning:
         cfg = replace(cfg, ppo=replace(cfg.ppo, n_steps=2, batch_size=2))
     return PPOLearner(cfg, make_env(cfg, learning))
@@ -29,7 +29,7 @@ def clip_schedule(cfg: Config) -> Schedule:
 
 
 class PPOLearner(SB3Learner):
-    """PPO as a learner. It learns from each rollout once, so it keeps no experience."""
+    """PPO as a learner; on-policy, so it keeps no experience."""
 
     model: PPO
 
@@ -68,7 +68,7 @@ class PPOLearner(SB3Learner):
             log_stds.fill_(log_std)
 
     def apply_schedules(self) -> None:
-        """Set the entropy coefficient; the update reads it."""
+        """Set the entropy coefficient."""
         self.model.ent_coef = self._entropy(self._progress_remaining)
 
     def save_experience(self, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""A replay buffer on disk: segments, each with what was gathered between two bundles.
+"""A replay buffer on disk, one segment between two bundles.
 
-The buffer is too large to be written whole with every bundle. A row is one step of the whole batch.
+The whole buffer is too large to write with every bundle. A row is one step of the whole batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "
 def save(folder: Path, buffer: ReplayBuffer, added: int) -> None:
     """Write the rows since the last segment; ``added`` counts all rows so far."""
     folder.mkdir(exist_ok=True)
-    for _, end, path in _segments(folder):  # of an attempt that got further
+    for _, end, path in _segments(folder):  # of an earlier, longer attempt
         if end > added:
             path.unlink()
     begin = max([added - buffer.buffer_size, 0, *(end for _, end, _ in _segments(folder))])
@@ -56,7 +56,7 @@ def read(folder: Path, buffer: ReplayBuffer, added: int) -> Arrays:
 
 
 def load(buffer: ReplayBuffer, arrays: Arrays, added: int) -> None:
-    """Put what :func:`read` returned into a buffer."""
+    """Put the arrays of :func:`read` into a buffer."""
     for name, rows in arrays.items():
         getattr(buffer, name)[...] = rows
     buffer.pos, buffer.full = added % buffer.buffer_size, added >= buffer.buffer_size

@@ -1,4 +1,4 @@
-"""Soft actor-critic (Haarnoja et al. 2018), Stable-Baselines3's, with what our animals need beside it."""
+"""Stable-Baselines3's soft actor-critic (Haarnoja et al. 2018), with layer norm and an averaged actor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dinorl.learners.base import Arrays
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
 
-# In optimizer.npz: the actor that learns, where policy.npz has its moving average.
+# Learning actor in optimizer.npz; policy.npz has its average.
 ACTOR = "learner/"
 
 
@@ -45,13 +45,13 @@ def replay_ratio(cfg: Config) -> float:
 def actor_schedule(cfg: Config) -> Schedule:
     """Return the actor's share of the learning rate over the stage.
 
-    After a hand-over the critics still expect the rewards of the stage before: an actor that follows them unlearns.
+    After a warm start the critics still expect the last stage's rewards; following them would unlearn the policy.
     """
     return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg.curriculum)
 
 
 class LayerNormCritic(ContinuousCritic):
-    """Critics with layer normalisation, which bounds the values of actions that were never tried.
+    """Critics with layer normalisation, which bounds the values of unseen actions.
 
     Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data", section 4.2.
     """
@@ -88,16 +88,15 @@ class LayerNormSACPolicy(SACPolicy):
 
 
 class StageSAC(SAC):
-    """SAC whose warm-up steps use the current policy, and whose deterministic policy is an average of its actors.
+    """SAC whose warm-up steps use the current policy, with an exponential moving average of the actor.
 
-    The newest actor chases the critics' latest errors and may fall where those before and after it stand: Nikishin et
-    al. 2018, "Improving Stability in Deep Reinforcement Learning with Weight Averaging"; here an exponential moving
-    average.
+    The average is the deterministic policy: the newest actor follows the critics' latest errors and may fall (Nikishin
+    et al. 2018, "Improving Stability in Deep Reinforcement Learning with Weight Averaging").
 
     Attributes:
         actor_share: the actor's share of the learning rate over the stage.
         actor_tau: EMA rate per gradient step; None: no average.
-        average: the average actor; None until the actor has learned something.
+        average: the average actor; None before the first update.
     """
 
     actor_share: Schedule
@@ -115,13 +114,13 @@ class StageSAC(SAC):
             self.average.update_parameters(self.actor)
 
     def start_average(self) -> None:
-        """Begin the average with the actor as it is."""
+        """Start the average at the current actor."""
         self.average = AveragedModel(self.actor)
-        self.average.n_averaged += 1  # the actor itself: an update moves the average, it does not replace it
+        self.average.n_averaged += 1  # otherwise the first update replaces it
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within, the actor's weights are the average's."""
+        """Context manager: the actor uses the average's weights."""
         self._exchange()
         try:
             yield
@@ -137,7 +136,7 @@ class StageSAC(SAC):
         self, observation: np.ndarray | dict[str, np.ndarray], state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None, deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:  # fmt: skip
-        """Return actions: the average's without noise, the actor's with."""
+        """Return actions: deterministic ones of the average, stochastic ones of the actor."""
         with self.averaged() if deterministic else nullcontext():
             return super().predict(observation, state, episode_start, deterministic)
 
@@ -157,7 +156,7 @@ class SACLearner(SB3Learner):
 
     def __init__(self, cfg: Config, env: VecNormalize) -> None:
         sac = cfg.sac
-        tuned = isinstance(sac.ent_coef, str)  # SAC tunes its entropy coefficient itself
+        tuned = isinstance(sac.ent_coef, str)  # tuned entropy coefficient
         model = StageSAC(
             LayerNormSACPolicy if sac.policy_kwargs.layer_norm else "MlpPolicy",
             env,
@@ -185,7 +184,7 @@ class SACLearner(SB3Learner):
         self._entropy = (
             None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg.curriculum)
         )
-        # SAC's own start, actions all over the joints' ranges, shows an animal little but how it falls: start at home.
+        # start at the home pose; large random actions only teach falling
         _settle(model.actor.mu, 0.0)
         self.explore(sac.policy_kwargs.log_std_init)
 
@@ -201,7 +200,7 @@ class SACLearner(SB3Learner):
         _settle(self.model.actor.log_std, log_std)
 
     def apply_schedules(self) -> None:
-        """Set the entropy coefficient, unless it is tuned; every gradient step reads it."""
+        """Set the entropy coefficient, unless it is tuned."""
         if self._entropy is not None:
             self.model.ent_coef_tensor.fill_(self._entropy(self._progress_remaining))
 
@@ -227,7 +226,7 @@ class SACLearner(SB3Learner):
             return super()._policy_arrays()
 
     def state(self) -> dict[str, Arrays]:
-        """Return the files of a bundle: the average actor is the policy, the one that learns is in ``optimizer``."""
+        """Return the files of a bundle: the average actor in ``policy``, the learning one in ``optimizer``."""
         files = super().state()
         if self.model.log_ent_coef is not None:
             files["optimizer"]["log_ent_coef"] = self.model.log_ent_coef.detach().numpy()
@@ -237,12 +236,12 @@ class SACLearner(SB3Learner):
         return files
 
     def warm_start(self, files: Mapping[str, Arrays]) -> None:
-        """Load policy weights and observation statistics; the average starts over from that policy."""
+        """Load policy weights and observation statistics; restart the average there."""
         super().warm_start(files)
         self.model.average = None
 
     def load(self, files: Mapping[str, Arrays]) -> None:
-        """Load everything that :meth:`state` returned."""
+        """Load :meth:`state`."""
         super().load(files)
         optimizer, model = files["optimizer"], self.model
         if "log_ent_coef" in optimizer:
@@ -255,26 +254,26 @@ class SACLearner(SB3Learner):
             model.actor.load_state_dict({key: torch.from_numpy(value) for key, value in actor.items()})
 
     def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
-        """Go on from a position, with its experience."""
+        """Resume from a position and its experience."""
         super().restore(position, experience)
         replay.load(self.buffer, dict(experience), self.timesteps // self.raw.num_envs)
 
     def save_experience(self, folder: Path) -> None:
-        """Write what was gathered since the last call."""
+        """Write the experience since the last call."""
         replay.save(folder, self.buffer, self.timesteps // self.raw.num_envs)
 
     def read_experience(self, folder: Path, timesteps: int) -> Arrays:
-        """Return the replay buffer's arrays after so many environment steps."""
+        """Return the replay buffer's arrays after ``timesteps`` environment steps."""
         return replay.read(folder, self.buffer, timesteps // self.raw.num_envs)
 
     def trim_experience(self, folder: Path, timesteps: int) -> None:
-        """Delete segments that no bundle needs any more."""
+        """Delete segments that no bundle needs."""
         replay.trim(folder, self.buffer, timesteps // self.raw.num_envs)
 
 
 def _settle(layer: object, answer: float) -> None:
-    """Let a layer answer nearly the same to every input."""
-    assert isinstance(layer, torch.nn.Linear)  # a parameter only with state-dependent exploration
+    """Make a layer's output nearly constant."""
+    assert isinstance(layer, torch.nn.Linear)  # a parameter only with SDE
     with torch.no_grad():
         layer.weight.mul_(0.01)
         layer.bias.fill_(answer)

@@ -1,4 +1,4 @@
-"""What Stable-Baselines3's algorithms have in common as learners."""
+"""Shared code of learners from Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from dinorl.learners.callback import HookCallback, HookWriter
 from dinorl.learners.vec_env import DinoVecEnv, MirrorVecEnv
 
 ACTIVATIONS = {"elu": torch.nn.ELU, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
-# Observations are normalised by their running mean and standard deviation, the latter never below sqrt(OBS_EPSILON):
-# pieces that hardly vary in one stage (a target always far away) must not blow up in the next.
+# Added to the variance: near-constant inputs must not blow up in the next stage.
 OBS_EPSILON = 0.01
 OBS_CLIP = 10.0
 
-# Training animals are seeded from here on, far from any evaluation seed; each cfg.seed has a block.
+# First training seed, above all evaluation seeds; each cfg.seed has a block.
 TRAINING_SEEDS = 1 << 40
 SEEDS_PER_RUN = 1 << 20
 
 
 def make_env(cfg: Config, learning: bool) -> VecNormalize:
-    """Return a stage's animals as an algorithm sees them: mirrored, if the config says so, and normalised.
+    """Return the training environment: normalised, and mirrored if configured.
 
     Args:
         cfg: the composed config.
@@ -55,7 +54,7 @@ class SB3Learner:
     Args:
         cfg: the composed config.
         model: the algorithm.
-        env: the environment that it was built on.
+        env: the model's environment.
     """
 
     resumable = True
@@ -66,7 +65,7 @@ class SB3Learner:
         raw = env.unwrapped
         assert isinstance(raw, DinoVecEnv)
         self.raw, self.batch = raw, raw.batch
-        env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # Stable-Baselines3 gave them cfg.seed, cfg.seed + 1, …
+        env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # SB3 seeded from cfg.seed
         self._writer = HookWriter()
         model.set_logger(Logger(folder=None, output_formats=[self._writer]))
         self._resumed = False
@@ -82,7 +81,7 @@ class SB3Learner:
         return int(getattr(self.model, "_n_updates", 0))
 
     def learn(self, timesteps: int, hooks: Hooks) -> None:
-        """Train for so many more environment steps, or until a hook ends learning."""
+        """Train for ``timesteps`` more environment steps, or until a hook ends learning."""
         self._writer.hooks = hooks
         self.model.learn(timesteps, HookCallback(hooks), reset_num_timesteps=not self._resumed)
 
@@ -103,15 +102,15 @@ class SB3Learner:
         return self.raw.drain_episodes()
 
     def describe(self) -> tuple[list[str], dict[str, float]]:
-        """Return nothing to say."""
+        """Return nothing."""
         return [], {}
 
     def pending(self) -> dict[str, float]:
-        """Return ``train/…`` metrics that were measured and not yet logged."""
+        """Return ``train/…`` metrics that are not logged yet."""
         return {k: float(v) for k, v in self.model.logger.name_to_value.items() if k.startswith("train/")}
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Take back what :meth:`pending` returned."""
+        """Restore metrics from :meth:`pending`."""
         for key, value in metrics.items():
             self.model.logger.record(key, value)
 
@@ -148,7 +147,7 @@ class SB3Learner:
         state.load_statistics(files["normalization"], "obs", self.env.obs_rms)
 
     def load(self, files: Mapping[str, Arrays]) -> None:
-        """Load everything that :meth:`state` returned."""
+        """Load :meth:`state`."""
         self.warm_start(files)
         state.load_optimizers(self._optimizers(), files["optimizer"])
         state.load_statistics(files["normalization"], "reward", self.env.ret_rms)
@@ -170,7 +169,7 @@ class SB3Learner:
         return {f"algorithm/{key}": np.asarray(value) for key, value in own.items()} | batch
 
     def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
-        """Go on from a :meth:`position`."""
+        """Resume from a :meth:`position`."""
         self.batch.restore(_below("batch/", position))
         own = _below("algorithm/", position)
         model: Any = self.model

@@ -1,4 +1,4 @@
-"""Hyperparameters over a stage, as functions of ``progress_remaining``: 1 at its start, 0 at its end."""
+"""Hyperparameter schedules: functions of ``progress_remaining``, from 1 to 0 over a stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Schedule = Callable[[float], float]
 def schedule(start: float, end: float | None, shape: str) -> Schedule:
     """Return a schedule from ``start`` to ``end``, linear or half a cosine; constant without ``end``.
 
-    The last rollout exceeds the budget: progress_remaining is negative there, and the value stays at its end.
+    In the last rollout ``progress_remaining`` may be negative; the value then stays at ``end``.
     """
     if end is None:
         return lambda remaining: start
@@ -23,7 +23,7 @@ def schedule(start: float, end: float | None, shape: str) -> Schedule:
 
 
 def warm_up(base: Schedule, value: float | None, curriculum: CurriculumConfig) -> Schedule:
-    """Return ``base``, but ``value`` for the first ``warmup_timesteps`` of the stage."""
+    """Return ``base`` with ``value`` during the first ``warmup_timesteps`` of the stage."""
     if value is None or not curriculum.warmup_timesteps:
         return base
     share = min(curriculum.warmup_timesteps / curriculum.timesteps, 1.0)

@@ -1,4 +1,4 @@
-"""The state of Stable-Baselines3's parts as arrays, and back: optimizers, running statistics, random generators."""
+"""Converts optimizers, running statistics and random generators to arrays and back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> Arrays:
 
 
 def load_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], arrays: Mapping[str, np.ndarray]) -> None:
-    """Load what :func:`optimizer_arrays` returned; other names are ignored."""
+    """Load arrays of :func:`optimizer_arrays`; other names are ignored."""
     for name, optimizer in optimizers.items():
         state = optimizer.state_dict()
         for key, value in arrays.items():
@@ -57,7 +57,7 @@ def load_statistics(arrays: Mapping[str, np.ndarray], name: str, rms: Any) -> No
     Raises:
         ConfigError: they are missing, or of another shape.
     """
-    assert isinstance(rms, RunningMeanStd)  # a dictionary only for dictionary observations
+    assert isinstance(rms, RunningMeanStd)  # a dict only for Dict spaces
     mean, var, count = (arrays.get(f"{name}_{what}") for what in ("mean", "var", "count"))
     if mean is None or var is None or count is None or count.size != 1 or {mean.shape, var.shape} != {rms.mean.shape}:
         raise ConfigError(f"expected {name}_mean and {name}_var of shape {rms.mean.shape}, and their count")

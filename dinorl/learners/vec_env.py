@@ -19,12 +19,12 @@ from dinorl.tasks.observation import clock
 
 
 class DinoVecEnv(VecEnv):
-    """All animals of one stage as one VecEnv; episode statistics are in ``info["episode"]`` as with ``Monitor``.
+    """All animals of one stage as one VecEnv, with ``Monitor``'s ``info["episode"]``.
 
     Args:
         cfg: the composed config.
         n: animals; default ``cfg.sim.n_envs``.
-        stagger: let first episodes be cut at random, so that they do not all end together.
+        stagger: cut first episodes at random lengths, so that resets spread out.
         render_mode: None or ``"rgb_array"``, which draws the first animal.
     """
 
@@ -41,7 +41,7 @@ class DinoVecEnv(VecEnv):
         self.drained: list[Episodes] = []
 
     def reset(self) -> VecEnvObs:
-        """Begin new episodes for all; a seed given to :meth:`seed` before counts from here."""
+        """Begin new episodes for all; seeds of :meth:`seed` take effect."""
         if self._seeds[0] is not None:
             for i, seed in enumerate(self._seeds):
                 if seed is not None:
@@ -57,7 +57,7 @@ class DinoVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Advance every animal by one control step; those whose episode ended begin a new one."""
+        """Advance every animal by one control step, with autoreset."""
         step = self.batch.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         ended = step.episodes
@@ -100,18 +100,18 @@ class DinoVecEnv(VecEnv):
         return [value for _ in self._chosen(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the batch; it is one object, so all animals share it."""
+        """Set an attribute of the batch, which all animals share."""
         if len(self._chosen(indices)) != self.num_envs:
             raise ValueError(f"the animals share {attr_name!r}: set it for all of them (indices=None)")
         setattr(self.batch, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the batch once and return its answer for each chosen animal."""
+        """Call a method of the batch once and return its result for each chosen animal."""
         answer = getattr(self.batch, method_name)(*args, **kwargs)
         return [answer for _ in self._chosen(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        """Return False for each: there is no environment object per animal that a wrapper could hold."""
+        """Return False for each: single animals have no environment to wrap."""
         return [False for _ in self._chosen(indices)]
 
     def _chosen(self, indices: VecEnvIndices) -> list[int]:
@@ -133,7 +133,7 @@ class MirrorVecEnv(VecEnvWrapper):
         return self._show(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Mirror the actions back where the last observations were mirrored."""
+        """Mirror the actions back where observations were mirrored."""
         where = clock(np, self.batch.memory.phase)[:, 1] < 0.0
         self.venv.step_async(self.mirror.acted(actions, where))
 
