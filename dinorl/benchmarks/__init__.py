@@ -1,1 +1,1 @@
-"""What ``dinorl bench`` measures, and what it compares with."""
+"""The measurements of ``dinorl bench``."""

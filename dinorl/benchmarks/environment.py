@@ -1,4 +1,4 @@
-"""Environment speed: our batch, the limit, and plain environments in Stable-Baselines3's vectorisers."""
+"""Environment speed: the batch, plain ``mj_step`` loops, and plain environments in Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dinorl.learners.vec_env import DinoVecEnv
 from dinorl.sim.model import Animal
 
 PLAIN_ENVIRONMENTS = 4
-ACTIONS = 64  # random ones, drawn beforehand and repeated
+ACTIONS = 64  # random, repeated
 
 
 class Contender(Protocol):
-    """Something whose speed is measured."""
+    """A measured program."""
 
     def run(self, seconds: float) -> float:
         """Step for about ``seconds`` and return environment steps per second."""
@@ -101,7 +101,7 @@ def record(cfg: Config, steps: int = 20_000, n: int = 32) -> list[Motion]:
 class Limit:
     """Plain ``mj_step`` loops, one thread and ``MjData`` each: no observation, no reward.
 
-    They replay recorded episodes of the batch, as a lying, a shaking and a standing animal cost different physics.
+    They replay the batch's episodes: physics costs depend on the pose.
 
     Attributes:
         steps: control steps so far, all threads together.
@@ -135,7 +135,7 @@ class Limit:
         return steps
 
     def close(self) -> None:
-        """Nothing to free: threads end with each run."""
+        """Do nothing: threads end with each run."""
 
 
 def environment_contenders(cfg: Config) -> dict[str, Contender]:

@@ -1,7 +1,6 @@
-"""The plain contender: one animal as a Gymnasium ``MujocoEnv`` that does physics alone.
+"""The plain contender: one animal as a Gymnasium ``MujocoEnv`` with physics only.
 
-It steps the batch's model, but measures no task: the observation is the state, the reward is constant. So the batch,
-which does more, is compared with a cheaper opponent.
+It steps the batch's model without a task: the observation is the state and the reward is constant, so it is cheaper.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class PlainEnv(MujocoEnv):
         return self.state_vector()[2:]
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Take the compiled model instead of reading the file: it has the config's timestep."""
+        """Use the compiled model, which has the config's timestep."""
         return self.animal.model, mujoco.MjData(self.animal.model)
 
     def _set_action_space(self) -> gym.spaces.Box:

@@ -1,13 +1,13 @@
-"""How fast dinorl is here, as numbers and as a table.
+"""Measures dinorl's speed on this machine.
 
 For each animal, in one run:
 
-* environment steps per second of our batch, of plain ``mj_step`` loops (the limit), and of a plain one-animal
-  ``MujocoEnv`` in Stable-Baselines3's vectorisers;
+* environment steps per second of the batch, of plain ``mj_step`` loops (the limit), and of a plain one-animal
+  ``MujocoEnv`` in Stable-Baselines3's vectorised environments;
 * training steps per second with our defaults and with reference settings;
 * one real stage.
 
-Contenders take turns in short rounds, so that other load on the machine meets all of them. Medians count.
+Contenders take turns in short rounds, so that other load affects all of them. Medians count.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROWS = {
     },
     "train": {"ppo": "PPO", "ppo_reference": "PPO, reference settings", "sac": "SAC"},
 }
-# Promises on two cores: title, value, and its lower or upper bound.
+# Promises on two cores.
 CHECKS: list[tuple[str, Callable[[dict[str, Any]], float], str, float]] = [
     ("batch / limit", lambda r: _ratio(r["env"], "batch", "limit"), ">=", 0.85),
     ("batch / SubprocVecEnv", lambda r: _ratio(r["env"], "batch", "subproc"), ">=", 2.5),
@@ -68,7 +68,7 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     Args:
         species: its name.
         quick: rough numbers in a fraction of the time.
-        say: takes a line about what is measured now.
+        say: receives progress lines.
 
     Returns:
         ``env``, ``train`` (steps per second), ``startup_s``, ``evaluation_share``, ``tracking_share``.
@@ -81,7 +81,7 @@ def measure(species: str, quick: bool = False, say: Callable[[str], None] = lamb
     say(f"{species}: training")
     train = median_rates(training_contenders(cfg, sac), 1 if quick else 3, seconds)
     say(f"{species}: a stage")
-    # long enough for two evaluations, the fewest that pass a gate
+    # two evaluations, the fewest for a gate
     wanted = round(5.0 * train["ppo_steps_per_s"]) if quick else 2 * cfg.eval.every
     return {"env": env, "train": train} | stage_metrics(cfg, min(cfg.curriculum.timesteps, wanted))
 

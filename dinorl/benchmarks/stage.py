@@ -1,4 +1,4 @@
-"""One real stage from the command line: time to its first step, and the shares of evaluation and tracking."""
+"""One real stage: startup time and the shares of evaluation and tracking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import dinorl
 from dinorl.config import Config
 from dinorl.tracking.store import client
 
-# Metrics that a stage logs, by their names in the report.
+# Logged metric of each report entry.
 METRICS = {
     "startup_s": "time/since_command_s",
     "evaluation_share": "time/evaluation_share",
@@ -45,7 +45,7 @@ def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
     """Train one stage from the command line and return :data:`METRICS`.
 
     Args:
-        cfg: gives species, stage and algorithm; all else has its default.
+        cfg: gives species, stage and algorithm; the rest are defaults.
         timesteps: the stage's budget.
 
     Raises:
@@ -54,7 +54,7 @@ def stage_metrics(cfg: Config, timesteps: int) -> dict[str, float]:
     stage = [f"species={cfg.species.name}", f"stage={cfg.stage.name}", f"algo={cfg.algo.name}"]
     rollout = cfg.ppo.n_steps * cfg.sim.n_envs
     with tempfile.TemporaryDirectory() as folder:
-        # a tiny run first makes the store and warms the file cache
+        # creates the store, warms caches
         run_command(
             [*stage, f"curriculum.timesteps={rollout}", "eval.episodes=1", "eval.video_seconds=0"], Path(folder)
         )

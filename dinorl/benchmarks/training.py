@@ -16,7 +16,7 @@ from dinorl.config import Config
 from dinorl.learners.base import make_learner
 from dinorl.learners.sb3 import SB3Learner, normalized
 
-# PPO as the nearest public project sets it for such animals.
+# from the nearest public project
 REFERENCE = {
     "n_steps": 2048,
     "batch_size": 128,
@@ -26,17 +26,17 @@ REFERENCE = {
 
 
 class TrainingContender:
-    """Trains a model. A run has whole rollouts with their updates, at least one.
+    """Trains a model in whole rollouts, at least one.
 
     Args:
-        model: what is trained.
+        model: to train.
         warm_up: environment steps before the first measurement.
     """
 
     def __init__(self, model: BaseAlgorithm, warm_up: int = 0) -> None:
         self.model = model
-        model.set_logger(Logger(folder=None, output_formats=[]))  # the default one writes to the temporary folder
-        # PPO's learn() does at least one rollout; with less its schedules overshoot.
+        model.set_logger(Logger(folder=None, output_formats=[]))  # the default writes files
+        # PPO learns whole rollouts; schedules overshoot below one.
         self._piece = model.n_steps * model.n_envs if isinstance(model, PPO) else 10 * model.n_envs
         self._warm_up = max(warm_up, self._piece)
 

@@ -1,4 +1,4 @@
-"""The words of the command line: one module a word, found by its file name.
+"""The commands (words) of the command line: one module each, found by its file name.
 
 A module ``some_word.py`` is the word ``some-word``. It has
 
@@ -7,8 +7,8 @@ A module ``some_word.py`` is the word ``some-word``. It has
 * ``run(options)``: does the work and returns the exit status,
 * optionally ``REFUSED``: the exit status after a ConfigError (default 1).
 
-Heavy libraries are imported inside ``run``, so that help and completion stay fast. ``train`` is the word that may be
-left out; its ``run`` takes the arguments as they are, for Hydra.
+Heavy libraries are imported inside ``run``, so that help and completion stay fast. ``train`` is the default word; its
+``run`` receives the raw arguments, for Hydra.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-TRAIN = "train"  # the word without a word
+TRAIN = "train"  # the default word
 BUNDLE_HELP = "a checkpoint bundle, a stage's run folder, an MLflow run id or a zoo name (trex/bite)"
 
 
@@ -28,8 +28,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that remembers its arguments, for completion.
 
     Attributes:
-        known: each argument with a function that lists its values, if there is one.
-        subcommands: parsers of the words below this one, by name.
+        known: arguments with a function that lists their values, or None.
+        subcommands: parsers of subcommands by name.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -40,25 +40,25 @@ class Parser(argparse.ArgumentParser):
     def add_argument(
         self, *names: str, values: Callable[[], list[str]] | None = None, **settings: Any
     ) -> argparse.Action:
-        """Add an argument as argparse does; ``values`` lists what may be completed."""
+        """Add an argument as argparse does; ``values`` lists its completions."""
         action = super().add_argument(*names, **settings)
         self.known.append((action, values))
         return action
 
     def add_subcommand(self, name: str, summary: str) -> Parser:
-        """Add a word below this one and return its parser."""
+        """Add a subcommand and return its parser."""
         if not self.subcommands:
             self._below = self.add_subparsers(dest="subcommand", required=True)
         self.subcommands[name] = parser = self._below.add_parser(name, help=summary, description=summary)
         return parser
 
     def read(self, arguments: list[str]) -> argparse.Namespace:
-        """Parse arguments; options may stand anywhere among them."""
+        """Parse arguments; options may be anywhere."""
         return self.parse_args(arguments) if self.subcommands else self.parse_intermixed_args(arguments)
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return a type for arguments: whole numbers from ``least`` on."""
+    """Return an argument type: whole numbers of at least ``least``."""
 
     def number(text: str) -> int:
         try:
@@ -93,7 +93,7 @@ def words() -> list[str]:
 
 
 def is_word(argument: str) -> bool:
-    """Whether a first argument is a word: no option, no override, no dotted key."""
+    """Whether a first argument is a word, not an option, override or dotted key."""
     return bool(argument) and not set("=.") & set(argument) and argument[0] not in "-+~"
 
 
@@ -111,7 +111,7 @@ def parser(word: str) -> Parser:
 
 
 def overview() -> str:
-    """Return every word with its summary, a line each."""
+    """Return every word with its summary, one a line."""
     lines = [f"  dinorl {word:<13} {load(word).SUMMARY}" for word in words()]
     head = ["dinorl WORD …          (dinorl WORD --help shows its arguments)", *lines]
     return "\n".join([*head, "", "Without a word dinorl trains: dinorl species=trex algo=sac", ""])

@@ -1,4 +1,4 @@
-"""From a command line to a word, and from an error to a message and an exit status."""
+"""Dispatches a command line to a word; turns errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dinorl.commands import TRAIN, _complete
 from dinorl.config.errors import ConfigError, nearest
 from dinorl.config.tree import top_keys
 
-INTERRUPTED = 130  # as shells have it
+INTERRUPTED = 130  # as in shells
 
 
 def call(arguments: list[str]) -> int:
-    """Run a word, or train; print what went wrong.
+    """Run a word and print its error, if any.
 
     Returns:
-        The exit status: 0, 1 if something failed, 2 if the command was wrong, 130 if it was interrupted.
+        The exit status: 0; 1: failed; 2: wrong command; 130: interrupted.
     """
     name, refused = "dinorl", 2
     try:
@@ -36,14 +36,14 @@ def call(arguments: list[str]) -> int:
         print(f"{name}: {_shown(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would cut the message
+        for number in (signal.SIGINT, signal.SIGTERM):  # let the message finish
             signal.signal(number, signal.SIG_IGN)
         print("dinorl: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
 def split(arguments: list[str]) -> tuple[str, list[str]]:
-    """Return the word that a command line begins with, and the rest; :data:`TRAIN` if it has none.
+    """Return a command line's word (default :data:`TRAIN`) and the rest.
 
     Raises:
         ConfigError: there is no such word.
@@ -53,7 +53,7 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
     word, known = arguments[0], commands.words()
     if word in known:
         return word, arguments[1:]
-    if word.partition("/")[0] in top_keys():  # Hydra says that a value is missing
+    if word.partition("/")[0] in top_keys():  # Hydra explains the missing value
         return TRAIN, arguments
     close = nearest(word, known)
     if close:

@@ -1,4 +1,4 @@
-"""``dinorl bench``: steps per second here, beside other ways to simulate the same animal."""
+"""``dinorl bench``: steps per second, compared with other ways to simulate the animal."""
 
 from __future__ import annotations
 

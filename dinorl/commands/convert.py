@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Convert a folder and print what was taken; return the exit status."""
+    """Convert a folder and print a summary; return the exit status."""
     from dinorl.config.convert import convert, write_recipe
     from dinorl.config.tree import conf_dir
 

@@ -1,4 +1,4 @@
-"""``dinorl evaluate``: metrics of a policy beside those of both null policies."""
+"""``dinorl evaluate``: metrics of a policy and both null policies."""
 
 from __future__ import annotations
 

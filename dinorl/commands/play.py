@@ -1,4 +1,4 @@
-"""``dinorl play``: the viewer if there is a screen, else a film at real speed."""
+"""``dinorl play``: shows a policy in the viewer, or as a film without a screen."""
 
 from __future__ import annotations
 

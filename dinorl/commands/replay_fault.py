@@ -1,4 +1,4 @@
-"""``dinorl replay-fault``: shows how a simulation broke down, physics step by physics step."""
+"""``dinorl replay-fault``: replays an unstable simulation, physics step by physics step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dinorl send``: sends MLflow what runs could not send themselves."""
+"""``dinorl send``: sends unsent entries of runs to MLflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Send everything unsent below a folder; return the exit status, 1 if some could not be sent."""
+    """Send all unsent entries below a folder; return the exit status, 1 if some fail."""
     from dinorl.config import ConfigError
     from dinorl.files.run_folder import TrackedFolder
     from dinorl.tracking.spool import Spool
@@ -35,7 +35,7 @@ def run(options: Namespace) -> int:
         try:
             spool.send()
             print(f"{path.parent}: sent, run {spool.run_id}")
-        except Exception as error:  # the other runs are sent all the same
+        except Exception as error:  # go on with other runs
             failed += 1
             print(f"{path.parent}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1 if failed else 0

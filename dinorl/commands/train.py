@@ -1,4 +1,4 @@
-"""``dinorl [train] key=value …``: composes, plans, trains. Hydra's override and sweep grammar is the only one."""
+"""``dinorl [train] key=value …``: composes, plans and trains, in Hydra's override and sweep grammar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ SUMMARY = "Train a curriculum, a stage or a sweep; the word may be left out."
 
 
 def run(arguments: list[str]) -> int:
-    """Hand the command line to Hydra.
+    """Run the command line with Hydra.
 
     Returns:
         The exit status: 1 if a stage failed.
 
     Raises:
-        ConfigError: the command line is wrong; nothing has been written.
+        ConfigError: the command line is wrong; nothing was written.
     """
     import hydra
     from hydra._internal.utils import get_args_parser
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
         if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):
             raise ConfigError("hydra.mode: every command is planned and launched by the sweeper. Remove it")
         check_options(typed.overrides)
-        if typed.cfg:  # one stage's config: only its own stage-scoped keys apply
+        if typed.cfg:  # one stage's config
             others = [argument for argument in arguments if argument not in typed.overrides]
             sys.argv[1:] = [*others, *one_stage(typed.overrides)]
         with contextlib.nullcontext() if typed.cfg else planning_keys():

@@ -1,4 +1,4 @@
-"""``dinorl zoo``: lists the policies that come with dinorl, adds to them, measures them again."""
+"""``dinorl zoo``: lists dinorl's trained policies, adds and remeasures them."""
 
 from __future__ import annotations
 

@@ -29,13 +29,13 @@ def git_sha() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
+    """Return the versions of packages that affect results."""
     found = {name: version(name) for name in _PACKAGES}
     return found | {"python": platform.python_version(), "dinorl": dinorl.__version__}
 
 
 def started() -> float:
-    """Return the start of the command's process, monotonic clock, s; outside of Linux, of this module's import."""
+    """Return the command's start, monotonic clock, s; outside of Linux, this module's import."""
     global _started
     if _started is None:
         try:
@@ -48,7 +48,7 @@ def started() -> float:
 
 
 def set_started(moment: float) -> None:
-    """Set the start of the command that this process works for; see :func:`started`."""
+    """Set the start of this process's command; see :func:`started`."""
     global _started
     _started = moment
 

@@ -1,4 +1,4 @@
-"""What lies in a sweep's folders: every file name, who writes it, whole writes and locks.
+"""Layout of a sweep's folders: file names, their writers, atomic writes and locks.
 
 outputs/<sweep>/                         SweepFiles
     <lineage>/                           TrackedFolder
@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any, overload
 
 log = logging.getLogger(__name__)
-POLL = 0.05  # s, between two tries to lock
+POLL = 0.05  # s, between lock attempts
 
 
 class Entry:
-    """One file or folder; of an instance of its class it is the path.
+    """Descriptor of a file or folder; on instances it returns the path.
 
     Args:
         name: relative to the folder.
         writer: the module that writes it.
-        content: what it holds.
+        content: description.
     """
 
     def __init__(self, name: str, writer: str, content: str) -> None:
@@ -58,7 +58,7 @@ class Folder:
 
     @classmethod
     def entries(cls) -> dict[str, Entry]:
-        """Return what may lie in such a folder, by attribute name."""
+        """Return the folder's entries by attribute name."""
         inherited = {key: value for base in reversed(cls.__mro__) for key, value in vars(base).items()}
         return {key: value for key, value in inherited.items() if isinstance(value, Entry)}
 
@@ -70,7 +70,7 @@ class SweepFiles(Folder):
 
 
 class TrackedFolder(Folder):
-    """A folder with an MLflow run: a lineage's, or a stage's."""
+    """A folder with an MLflow run, of a lineage or a stage."""
 
     spool = Entry("tracking.jsonl", "tracking/spool.py", "all that MLflow is sent, an entry a line")
     sent = Entry("tracking.sent", "tracking/spool.py", "how many bytes of that have arrived, and the MLflow run")
@@ -108,7 +108,7 @@ META = BundleFolder.meta.name
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """Return a run folder's status, or None if it has none (yet)."""
+    """Return a run folder's status, or None."""
     try:
         status: dict[str, Any] = json.loads(RunFolder(folder).status.read_text())
     except (OSError, ValueError):
@@ -117,29 +117,26 @@ def read_status(folder: Path) -> dict[str, Any] | None:
 
 
 def write_status(folder: Path, **status: Any) -> dict[str, Any]:
-    """Write a run folder's status and return it; the folder is made if it is missing."""
+    """Write a run folder's status and return it; create the folder if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(RunFolder(folder).status, status)
     return status
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with whole_file(path) as building:
         building.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to. It becomes ``path`` at the end, and is deleted if an error is raised.
-
-    Its suffix is that of ``path``, for writers that look at it.
-    """
+    """Yield a temporary path with ``path``'s suffix; it replaces ``path`` at the end, or is deleted on an error."""
     building = path.with_name(f".{path.name}-{os.getpid()}{path.suffix}")
     try:
         yield building
@@ -150,9 +147,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill. It becomes ``path`` at the end, and is deleted if an error is raised.
+    """Yield a temporary folder; it replaces ``path`` at the end, or is deleted on an error.
 
-    An older ``path`` is replaced then; :func:`tidy` puts it back if the process is killed in between.
+    If the process is killed between, :func:`tidy` restores the older ``path``.
     """
     building = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f".{path.name}-old-{uuid.uuid4().hex[:8]}")
@@ -169,9 +166,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def tidy(folder: Path) -> None:
-    """Delete what a killed process left half written, and put back what it was replacing.
+    """Delete partial writes of a killed process and restore what it was replacing.
 
-    Every hidden entry goes, so this is for the folders of checkpoints and replay segments only.
+    All hidden entries are deleted: only for folders of checkpoints and replay segments.
     """
     for path in folder.glob(".*"):
         replaced, _, _ = path.name.removeprefix(".").partition("-old-")
@@ -185,14 +182,13 @@ def tidy(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a file or folder; the system frees it however the process ends.
+    """Hold the lock of a file or folder; the system frees it when the process ends.
 
-    The lock is the path's own, no lock file is left. Where the file system has no locks, it is logged and nothing is
-    locked.
+    There is no lock file. On a file system without locks this only logs a warning.
 
     Args:
         path: must exist.
-        patience: how long to wait for another holder, s.
+        patience: timeout, s.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -206,7 +202,7 @@ def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def _lock(held: int, path: Path, end: float) -> None:
-    from filelock import lock_descriptor  # 30 ms to import
+    from filelock import lock_descriptor  # slow import
 
     while True:
         try:

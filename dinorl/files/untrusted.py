@@ -1,6 +1,6 @@
 """Reads untrusted files: arrays, JSON and YAML as data. Nothing in them is executed.
 
-A pickle, a link, a pipe, a file that would fill the memory or a damaged one is a :class:`ConfigError` with its name.
+Pickles, links, pipes, oversized and damaged files raise a :class:`ConfigError` with their name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_arrays(path: Path, largest: int | None = LARGEST_ARRAYS) -> dict[str, n
 
     Args:
         path: the file.
-        largest: limit of their size, bytes; None for own files.
+        largest: size limit, bytes; None: none, for own files.
 
     Raises:
         ConfigError: not an .npz file, too large, or it holds pickled objects.
@@ -67,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Return the mapping in a YAML file; refuse aliases, and interpolations: they read the environment."""
+    """Return the mapping in a YAML file; refuse aliases and interpolations, which read the environment."""
     return parse_config(_text(path), path)
 
 
@@ -102,7 +102,7 @@ def _text(path: Path) -> str:
 
 
 def _check_place(path: Path) -> None:
-    """Refuse anything but a plain file: a link may lead anywhere, a pipe never ends."""
+    """Refuse anything but a plain file, such as links and pipes."""
     if path.is_symlink():
         raise ConfigError(f"{path}: expected a plain file, found a link, which is not followed")
     if not path.is_file():

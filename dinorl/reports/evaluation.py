@@ -1,4 +1,4 @@
-"""Measures a policy beside the two null policies: doing nothing and acting at random, on the same seeds."""
+"""Measures a policy and both null policies (zero and random actions) on the same seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dinorl.evaluation import gait
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.reports import EPISODES, SEED
 
-# The table's rows: metric, title, format.
+# metric, title, format
 ROWS = (
     ("return_mean", "return", ".1f"),
     ("return_std", "  standard deviation", ".1f"),
@@ -47,14 +47,14 @@ def evaluate(
     """Play a bundle's policy and both null policies.
 
     Args:
-        bundle: whose policy is measured.
+        bundle: its policy is measured.
         episodes: how many, all in parallel.
         seed: of the first episode; episode ``i`` has ``seed + i``.
         overrides: ``env.*`` values that differ from training, in Hydra's grammar.
 
     Returns:
         The metrics; dotted names are nested (``gait``, ``trunk``, ``reward_share``). ``null`` has the same metrics of
-        ``zero`` and ``random``. A metric without a value, such as the time to an event that never came, is None.
+        ``zero`` and ``random``. Missing values, such as the time to an event that never happened, are None.
 
     Raises:
         ConfigError: an override does not fit.
@@ -89,7 +89,7 @@ def table(report: Mapping[str, Any]) -> Table:
 
 
 def _nested(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """Nest dotted names, turn reward sums into shares of their absolute total, and add the gait's name."""
+    """Nest dotted names, convert reward sums to shares of their absolute total, add the gait's name."""
     report: dict[str, Any] = {"reward_share": {}}
     paid = sum(abs(value) for key, value in metrics.items() if key.startswith("reward.")) or 1.0
     for key, value in metrics.items():

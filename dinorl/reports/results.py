@@ -1,7 +1,7 @@
 """The README's table of results, made from finished runs.
 
-Every number comes from MLflow, from a run folder, or from an evaluation of 200 episodes on seeds that neither training
-nor the choice of the best bundle has used. None is written by hand.
+Every number comes from MLflow, a run folder, or an evaluation of 200 episodes on held-out seeds, which neither training
+nor the choice of the best bundle uses.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Result:
     """One finished stage run."""
 
     species: str
-    stage: str  # the third by its event's name
+    stage: str  # the third: its event
     index: int
     algo: str
     seed: int
     threads: int  # 0: all cores
     status: dict[str, Any]  # of status.json
-    evaluation: dict[str, Any]  # what evaluate() returned
+    evaluation: dict[str, Any]  # of evaluate()
 
 
 def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
@@ -58,7 +58,7 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
         folder = Path(run.data.tags[FOLDER_TAG])
         status = read_status(folder)
         if status is None or status["status"] != "DONE":
-            continue  # the folder is gone or holds another run
+            continue  # folder gone or reused
         found.append(_result(folder, status))
     return sorted(found, key=lambda r: (r.species, r.index, r.algo, r.seed))
 
@@ -66,7 +66,7 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
 def _result(folder: Path, status: dict[str, Any]) -> Result:
     """Evaluate a run's best bundle, unless that is done."""
     bundle, measured = Bundle.open(folder), RunFolder(folder).evaluation
-    if not measured.exists() or measured.stat().st_mtime < bundle.files.meta.stat().st_mtime:  # an older bundle's
+    if not measured.exists() or measured.stat().st_mtime < bundle.files.meta.stat().st_mtime:  # outdated
         write_json(measured, evaluate(bundle))
     cfg = bundle.config
     return Result(
@@ -123,7 +123,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _steps(group: Sequence[Result]) -> str:
-    """Return the mean steps of the runs that passed the gate, and of those that did not."""
+    """Return the mean steps of runs that passed the gate and of those that did not."""
     parts = []
     for passed, form in ((True, "{:.2f} M"), (False, "not in {:.2f} M")):
         if some := [r.status["timesteps"] for r in group if (r.status["gate"] == "passed") == passed]:
@@ -132,7 +132,7 @@ def _steps(group: Sequence[Result]) -> str:
 
 
 def _minutes(group: Sequence[Result]) -> str:
-    """Return the mean wall minutes of the runs on all cores; without any, of the others, with their threads."""
+    """Return the mean wall minutes of runs on all cores; if none, of the others, with their threads."""
     whole = [result for result in group if result.threads == 0]
     minutes = statistics.fmean(result.status["seconds"] for result in whole or group) / 60.0
     return f"{minutes:.1f}" if whole else f"{minutes:.1f} ({max(result.threads for result in group)} thread)"
@@ -151,7 +151,7 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def merged(table: str, measured: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return an earlier table's rows with the new rows in place of theirs.
+    """Return an earlier table's rows, updated with new rows.
 
     Args:
         table: Markdown; its rows are kept only under the same :data:`HEADER`.
@@ -160,12 +160,12 @@ def merged(table: str, measured: Sequence[tuple[str, ...]]) -> list[tuple[str, .
     lines = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.strip().splitlines()]
     kept = lines[2:] if lines and lines[0] == HEADER else []
     found = {row[:3]: row for row in (*kept, *measured)}
-    order = {"balance": 0, "locomotion": 1}  # the third stage has its event's name
+    order = {"balance": 0, "locomotion": 1}  # others: events
     return sorted(found.values(), key=lambda row: (row[0], order.get(row[1], 2), row[2]))
 
 
 def rewrite(readme: Path, measured: Sequence[tuple[str, ...]]) -> str:
-    """Put rows into the table between a README's two markers; other rows stay.
+    """Update rows in the table between a README's two markers; other rows stay.
 
     Returns:
         The table.

@@ -1,7 +1,7 @@
-"""The zoo: policies that come with dinorl, each with a card of what was measured.
+"""The zoo: policies that come with dinorl, each with a card of its measured numbers.
 
-A zoo bundle holds the policy and its observation statistics. A card's numbers belong to one MJCF: if the model has
-changed since, they are not shown.
+A zoo bundle holds the policy and its observation statistics. A card's numbers are shown only while its MJCF is
+unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dinorl.reports.evaluation import evaluate
 CARD = "card.json"
 LARGEST = 1_000_000  # bytes of a bundle
 KEPT = [getattr(BundleFolder, name).name for name in ("policy", "normalization", "config", "meta")]
-# Overrides that a card leaves out: they choose the stage or the machine, not the recipe.
+# Overrides of stage or machine, not on cards.
 NOT_RECIPE = ("stage", "species", "algo", "recipe", "seed", "warm_start", "hydra", "tracking", "sim.threads")
 COLUMNS = (
     "name", "algo", "seed", "steps", "minutes", "falls", "m/s", "gait", "strides/s", "success", "episodes",
@@ -52,7 +52,7 @@ def add(bundle: Bundle) -> Path:
     stage = cfg.stage_label
     written = _card(bundle, f"{cfg.species.name}/{stage}")
     folder: Path = SPECIES_DIR / cfg.species.name / ZOO / stage
-    building = folder.parent / f".{stage}"  # the source may be the folder that is replaced
+    building = folder.parent / f".{stage}"  # the source may be this folder
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     for name in KEPT:
@@ -65,13 +65,13 @@ def add(bundle: Bundle) -> Path:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Measure a zoo policy again and update its card, as after a change of a metric.
+    """Measure a zoo policy again and update its card, for example after a metric changed.
 
     Returns:
         The new evaluation.
 
     Raises:
-        ConfigError: there is no such policy, or the model has changed since.
+        ConfigError: there is no such policy, or its model has changed.
     """
     known = zoo()
     if name not in known:
@@ -103,7 +103,7 @@ def table() -> Table:
 
 
 def _card(bundle: Bundle, name: str) -> dict[str, Any]:
-    """Return the card of a bundle that is about to enter the zoo."""
+    """Return the card of a new zoo bundle."""
     meta, run_dir = bundle.meta, bundle.path.parent.parent
     status = read_status(run_dir) or {}
     return {
@@ -122,7 +122,7 @@ def _card(bundle: Bundle, name: str) -> dict[str, Any]:
 
 
 def _recipe(run_dir: Path) -> dict[str, Any] | None:
-    """Return the recipe of a run and its overrides, or None if the folder does not say."""
+    """Return a run's recipe and overrides, or None if unknown."""
     path = RunFolder(run_dir).hydra / "hydra.yaml"
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""A sweep's folder: the job of each run folder, which jobs are done, and the lock that one command holds."""
+"""A sweep's folder: its jobs, which of them are done, and its lock."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class SweepFolder:
     """The folder of one sweep.
 
     Args:
-        path: where it is, or will be.
-        resume: reuse and resume the runs of an earlier command.
+        path: of the folder; it need not exist.
+        resume: reuse runs of an earlier command.
     """
 
     def __init__(self, path: Path, resume: bool) -> None:
@@ -40,9 +40,9 @@ class SweepFolder:
         return self.path / job.folder
 
     def check(self, plan: Plan) -> None:
-        """Refuse a folder with runs of another plan.
+        """Check that the folder has no runs of another plan.
 
-        Jobs that an earlier command has run keep their lineage's folder.
+        Jobs of an earlier command keep their lineage's folder.
 
         Raises:
             ConfigError: the folder cannot be used for this plan.
@@ -55,7 +55,7 @@ class SweepFolder:
                 "Type another sweep.name, or resume=true to run what is missing"
             )
         known = self._known()
-        # a run needs its lineage's
+        # a run needs its lineage's folder
         places = {k: f for f, k in known.items() if TrackedFolder((self.path / f).parent).spool.exists()}
         for job in plan.jobs:
             if job.key in places:
@@ -67,7 +67,7 @@ class SweepFolder:
                 )
 
     def _difference(self, job: Job) -> str:
-        """Return how a job differs from the run in its folder."""
+        """Return how a job and the run in its folder differ."""
         from dinorl.bundle.locate import resolve
         from dinorl.files.untrusted import read_config
 
@@ -84,10 +84,10 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def held(self, plan: Plan) -> Iterator[None]:
-        """Make the folder if it is missing, and hold its lock.
+        """Create the folder if missing and hold its lock.
 
         Raises:
-            ConfigError: another command holds it, or it cannot be made.
+            ConfigError: another command holds the lock, or the folder cannot be created.
         """
         with contextlib.ExitStack() as held:
             made = False
@@ -116,7 +116,7 @@ class SweepFolder:
                 link.symlink_to(Path("..") / job.folder, target_is_directory=True)
 
     def remember(self, jobs: Sequence[Job]) -> None:
-        """Write down the job of each run folder, for the next command."""
+        """Save the job of each run folder for the next command."""
         write_json(SweepFiles(self.path).plan, self._known() | {job.folder: job.key for job in jobs})
 
     def _known(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Runs a job in its own process: a crash there ends nothing else.
+"""Runs a job in its own process, so that a crash affects nothing else.
 
-The command also calls MLflow this way, in a process that has imported it already.
+The command also calls MLflow in such a process, which has imported it already.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from omegaconf import DictConfig, OmegaConf
 from dinorl.files import provenance
 from dinorl.tracking.store import SETTINGS
 
-# Forks of a server that only imports have no locks, threads or open databases.
+# Forked jobs inherit no threads, locks or databases.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "dinorl.training.stage",
     "dinorl.tracking.tracker",
-    "mlflow.store.tracking.sqlalchemy_store",  # MLflow imports it on first use
-    "torch._dynamo",  # so does torch
+    "mlflow.store.tracking.sqlalchemy_store",  # imported late by MLflow
+    "torch._dynamo",  # imported late by torch
 ]
 T = TypeVar("T")
 _EXIT_TIMEOUT = 2.0  # s, after the result
 
 
 def prepare() -> None:
-    """Start the server in the background, and let it import what jobs need."""
+    """Start the fork server in the background; it preloads modules."""
     from multiprocessing import forkserver
 
-    # the same modules as here
+    # same modules as here
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     mlflow = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
     with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}):
@@ -56,7 +56,7 @@ class JobLost(RuntimeError):
 
 
 class JobError(RuntimeError):
-    """Stands for an error that cannot be pickled.
+    """Replaces an error that cannot be pickled.
 
     Args:
         name: of the error's type.
@@ -73,7 +73,7 @@ class JobError(RuntimeError):
 
 
 class RemoteTraceback(Exception):
-    """The cause of an error from another process: its traceback there, as text."""
+    """Traceback from another process, as the cause of an error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -85,7 +85,7 @@ def describe(error: BaseException) -> str:
 
 
 class Isolated:
-    """A task function for Hydra's launchers: a job of the command's own process gets its own.
+    """A task function for Hydra's launchers that runs jobs in new processes.
 
     Args:
         task: importable by its name.
@@ -95,7 +95,7 @@ class Isolated:
         self.task, self._command = task, os.getpid()
 
     def __call__(self, cfg: DictConfig) -> Any:
-        """Run the job and return its result; in a launcher's worker it runs right there.
+        """Run the job and return its result; in a launcher's worker, without a new process.
 
         Raises:
             JobLost: the process ended without a result.
@@ -157,12 +157,12 @@ def call(
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error on its way to another process."""
+    """An error sent between processes."""
 
     name: str
     message: str
     trace: str
-    pickled: bytes | None  # None: it cannot be
+    pickled: bytes | None  # None: impossible
 
     @classmethod
     def of(cls, error: BaseException) -> _Failure:
@@ -205,7 +205,7 @@ def _work(
     folder: str,
     started: float,
 ) -> None:
-    """Call a function in this process; a job as Hydra's basic launcher would."""
+    """Call a function in this process, a job like Hydra's basic launcher."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
@@ -224,7 +224,7 @@ def _work(
 
 
 def _end_with_command() -> None:
-    """End with the command, even if it is killed: the next one resumes the job."""
+    """End this process with the command, even if that is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

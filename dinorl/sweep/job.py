@@ -1,4 +1,4 @@
-"""One job of a plan: trains a composed config in its run folder, and writes down how that ended."""
+"""One job of a plan: trains a composed config in its run folder and writes its status."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             final = {"status": "DONE"}
             if result.gate == STOPPED:
                 final = {"status": "PRUNED", "error": "a listener stopped it"}
-            # in this order: the stage can be resumed until its status is final
+            # resumable until the status is final
             tracker.end(final["status"], result.gate)
             outcome = write_status(folder, **outcome | final | asdict(result), **own)
             with contextlib.suppress(OSError):
                 resume.finish(folder)
-        if interruption.signum:  # too late for this stage
+        if interruption.signum:  # the stage is done
             raise KeyboardInterrupt
         return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:

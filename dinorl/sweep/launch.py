@@ -45,8 +45,8 @@ class Launching:
         task: the launchers' task function, :func:`dinorl.sweep.job.run`.
         config: the first composition, with the launcher's config.
         folder: of the sweep.
-        retries: of a job whose process was lost.
-        isolate: run each job of the command's own process in a new one.
+        retries: of a job whose process died.
+        isolate: run jobs in new processes, unless the launcher does.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Launching:
         return basic and isinstance(self.task, isolation.Isolated)
 
     def prepare(self) -> None:
-        """Start loading in the background what the first job needs."""
+        """Preload modules in the background."""
         if self._forks:
             isolation.prepare()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that needs MLflow; where the preloaded server runs, there.
+        """Call a function that needs MLflow, in a preloaded process if possible.
 
-        If that process is lost, the function is called again here: it must be idempotent.
+        If that process dies, the function is called again here, so it must be idempotent.
         """
         if not self._forks:
             return function(*arguments)
@@ -87,7 +87,7 @@ class Launching:
             return function(*arguments)
 
     def launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
-        """Launch jobs together; retry each that is lost on its own.
+        """Launch jobs together; retry lost ones one by one.
 
         Args:
             jobs: of one level.
@@ -109,24 +109,24 @@ class Launching:
                         state = {"status": "FAILED", "gate": "none", "error": error, "lost": True}
                     states[job.key] = state
         for job in left:
-            with contextlib.suppress(OSError):  # the folder itself may be the cause
+            with contextlib.suppress(OSError):  # the folder may be the cause
                 write_status(self.folder.run_dir(job), **states[job.key])
                 if job.key in errors:
                     with RunFolder(self.folder.run_dir(job)).log.open("a") as file:
                         file.writelines(traceback.format_exception(errors[job.key]))
 
     def _clear(self, job: Job, states: dict[str, dict[str, Any]]) -> bool:
-        """Delete the old status of a job's folder; a folder in use fails the job.
+        """Delete the old status of a job's folder; if the folder is in use, the job fails.
 
-        It goes before the plan is remembered, so that another plan's status is never taken for this one's.
+        Call it before the plan is saved, or another plan's status counts as this one's.
         """
         folder = self.folder.run_dir(job)
-        if folder.is_symlink():  # to another lineage's run, shared earlier
+        if folder.is_symlink():  # shared with another lineage earlier
             folder.unlink()
         try:
             with locked(folder, PATIENCE):
                 RunFolder(folder).status.unlink()
-        except BlockingIOError:  # a worker outlived its command
+        except BlockingIOError:  # a worker survived its command
             states[job.key] = {"status": "FAILED", "gate": "none", "error": busy(folder)}
             return False
         except OSError:
@@ -134,7 +134,7 @@ class Launching:
         return True
 
     def _batch(self, batch: Sequence[Job]) -> dict[str, BaseException]:
-        """Launch jobs through Hydra's launcher; return errors that a job did not handle, by its key."""
+        """Launch jobs through Hydra's launcher; return unhandled errors by job key."""
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
         )
@@ -147,7 +147,7 @@ class Launching:
             say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             return {job.key: error for job in batch}
         finally:
-            if "ray" in sys.modules:  # no worker may write beside its successor
+            if "ray" in sys.modules:  # no two workers a job
                 sys.modules["ray"].shutdown()
         return {
             job.key: result._return_value
@@ -156,14 +156,14 @@ class Launching:
         }
 
     def _running(self, batch: Sequence[Job]) -> list[int]:
-        """Return the processes of running jobs on this machine, but for this one."""
+        """Return the other processes of running jobs on this machine."""
         states = [read_status(self.folder.run_dir(job)) or {} for job in batch]
         here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
         return [pid for pid in here if pid != os.getpid() and _lives(pid)]
 
     @contextlib.contextmanager
     def _interrupting(self, batch: Sequence[Job]) -> Iterator[None]:
-        """On SIGINT or SIGTERM, interrupt the jobs and wait for their checkpoints; launchers would kill them.
+        """On SIGINT or SIGTERM, interrupt the jobs and wait for checkpoints; launchers would kill them.
 
         A job in this process handles signals itself.
         """
@@ -206,14 +206,14 @@ class Launching:
         return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
 
     def _threads(self) -> int:
-        """Return the threads of a job beside others; 0 if jobs run one after the other."""
+        """Return the threads of a parallel job; 0 if jobs are sequential."""
         launcher = self.config.hydra.launcher
         if OmegaConf.select(launcher, "ray") is not None:
             return max(1, int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1))
         side_by_side = OmegaConf.select(launcher, "n_jobs")
         if side_by_side is None or side_by_side == 1:
             return 0
-        from joblib import cpu_count  # 70 ms to import
+        from joblib import cpu_count  # slow import
 
         return max(1, cpu_count() // side_by_side) if side_by_side > 0 else 1
 
@@ -227,7 +227,7 @@ def _lives(pid: int) -> bool:
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:
-    """Return a config with a quiet Ray and one CPU a job, unless it says otherwise."""
+    """Return a config with defaults for Ray: quiet, one CPU a job."""
     if OmegaConf.select(config, "hydra.launcher.ray") is None:
         return config
     quiet = {"init": {"include_dashboard": False, "log_to_driver": False}, "remote": {"num_cpus": 1}}

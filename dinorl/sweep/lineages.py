@@ -13,7 +13,7 @@ from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.plan import Plan
 from dinorl.tracking.terminal import say
 
-# MLflow's final status, and tags.
+# MLflow status, tags.
 End = tuple[str, Mapping[str, str]]
 
 
@@ -29,7 +29,7 @@ class LineageRuns:
         self.folder, self._call = folder, call
 
     def create_store(self, plan: Plan) -> None:
-        """Make the store; two jobs that make it at once would break each other.
+        """Create the store before jobs could race for it.
 
         Raises:
             ConfigError: it cannot be reached, and ``tracking.required`` is true.
@@ -58,7 +58,7 @@ class LineageRuns:
         self._call(open_lineages, plan.jobs[0].config.tracking, tags)
 
     def close(self, plan: Plan, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """End the parent runs, and the runs of lost jobs; send what is left.
+        """End the parent runs and the runs of lost jobs; send unsent entries.
 
         Args:
             plan: of the sweep.
@@ -84,7 +84,7 @@ class LineageRuns:
             say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
 
     def close_interrupted(self, plan: Plan) -> None:
-        """End the runs of an interrupted command; its jobs' processes have ended."""
+        """End the runs of an interrupted command, after its jobs."""
         from dinorl.tracking.lineage import HURRIED_TIMEOUT, close_runs
 
         ends: dict[Path, End] = {self._path(lineage.name): ("KILLED", {}) for lineage in plan.lineages}

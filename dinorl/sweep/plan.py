@@ -1,7 +1,7 @@
-"""From overrides to a plan: the lineages of a sweep, and the jobs that they share.
+"""Turns overrides into a plan: lineages and their shared jobs.
 
-A lineage is one animal's curriculum: one value of everything that is swept. Stages of different lineages with the same
-composed config and the same ancestors are one job, trained once.
+A lineage is one curriculum: one combination of the swept values. Stages with the same composed config and the same
+ancestors are one job, trained once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Job:
     overrides: list[str]
     config: Config
     parent: Job | None
-    key: str  # hash of the composed config and of the ancestors'
-    lineage: str  # the first lineage that needs it; it lives in that one's folder
+    key: str  # hash of config and ancestors
+    lineage: str  # the first one that needs it
     lineages: list[str] = field(default_factory=list)
 
     @property
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What a person calls the stage: ``1 balance``, ``3 bite``."""
+        """Title of the stage, such as ``3 bite``."""
         return f"{self.index} {self.config.stage_label}"
 
 
@@ -62,7 +62,7 @@ class Plan:
     jobs: tuple[Job, ...]
 
     def levels(self) -> list[list[Job]]:
-        """Return the jobs by number of ancestors; a level needs only those before it."""
+        """Return the jobs by number of ancestors; a level needs only earlier levels."""
         by_depth: dict[int, list[Job]] = {}
         for job in self.jobs:
             depth, ancestor = 0, job.parent
@@ -78,7 +78,7 @@ def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Compo
     Args:
         settings: see :func:`read_settings`.
         stages: to run, in order.
-        compose: from the overrides of a stage to its checked config.
+        compose: returns a stage's checked config from overrides.
 
     Raises:
         ConfigError: a stage's config is invalid, or stages of a lineage do not fit each other.
@@ -143,7 +143,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def check_fits(before: Config, after: Config, stage: str) -> None:
-    """Refuse a hand-over that cannot work: another animal, algorithm or network."""
+    """Check that a warm start keeps animal, algorithm and network."""
     what_must_match = [
         ("species", before.species.name, after.species.name),
         ("algo", before.algo.name, after.algo.name),
@@ -164,7 +164,7 @@ def check_fits(before: Config, after: Config, stage: str) -> None:
 
 
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
-    """Refuse options without effect in any job of the plan."""
+    """Check that every option has an effect in some job of the plan."""
     used = {job.config.algo.name for job in plan.jobs}
     for setting in settings:
         head = setting.name.partition(".")[0]

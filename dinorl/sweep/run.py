@@ -1,4 +1,4 @@
-"""Runs a sweep: checks the whole plan, then launches its jobs, one level of stages after the other."""
+"""Runs a sweep: checks the whole plan, then launches its jobs level by level."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dinorl.tracking.terminal import say
 
 
 class JobsFailed(RuntimeError):
-    """Some jobs of a sweep failed; the report has said which."""
+    """Some jobs of a sweep failed; the report lists them."""
 
 
 class Sweep:
@@ -50,7 +50,7 @@ class Sweep:
         """Plan, check, launch and report.
 
         Raises:
-            ConfigError: the arguments are wrong; nothing has been written.
+            ConfigError: the arguments are wrong; nothing was written.
             JobsFailed: some jobs failed; the others are done.
         """
         with without_planning_keys():
@@ -96,7 +96,7 @@ class Sweep:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:
-        """Refuse a model that does not compile or lacks a sensor, and a bundle that does not exist."""
+        """Check that models compile with all sensors and that bundles exist."""
         from dinorl.envs.mirror import mirror_of
         from dinorl.sim.model import Animal
 
@@ -113,7 +113,7 @@ class Sweep:
                 self._check_start(job.config.warm_start, job)
 
     def _check_start(self, warm_start: str, job: Job) -> None:
-        """Refuse a bundle that is damaged, or of another animal, algorithm or network."""
+        """Check that a bundle is valid and of the same animal, algorithm and network."""
         from dinorl.bundle.bundle import Bundle
 
         bundle = Bundle.open(warm_start)
@@ -121,7 +121,7 @@ class Sweep:
         bundle.check_hand_over()
 
     def _launch_all(self, plan: Plan, done: Set[str]) -> dict[str, dict[str, Any]]:
-        """Launch every level, but for done jobs.
+        """Launch every level except done jobs.
 
         Args:
             plan: of the sweep.
@@ -147,7 +147,7 @@ class Sweep:
         return states
 
     def _blocked(self, job: Job, states: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-        """Return the state of a job that cannot run after its parent's, or None."""
+        """Return the state of a job blocked by its parent, or None."""
         if job.parent is None:
             return None
         before = states[job.parent.key]

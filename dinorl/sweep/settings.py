@@ -1,6 +1,6 @@
-"""How Hydra accepts the keys that are the command's, which no stage has.
+"""Lets Hydra accept keys of the command, which stages do not have.
 
-Workers of Hydra's launchers unpickle the resolver below by its name here.
+Workers of Hydra's launchers unpickle the resolver by its name in this module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
 
 @contextlib.contextmanager
 def planning_keys() -> Iterator[None]:
-    """Accept stage-scoped keys and ``sweep.*`` in Hydra's first composition, which runs before any sweeper."""
+    """Accept stage-scoped keys and ``sweep.*`` in Hydra's first composition, before the sweeper."""
     node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": asdict(SweepConfig())})
     for scope in SCOPES:
         OmegaConf.set_struct(node[scope], False)

@@ -1,6 +1,6 @@
 """The MLflow run of a lineage, the parent of its stages' runs.
 
-It has a spool in the lineage's folder: an unreachable store loses nothing, and a stage can create its parent run.
+Its spool is in the lineage's folder, so an unreachable store loses nothing and a stage can create its parent run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str,
     """
     spools = []
     for folder, tags in lineages.items():
-        with contextlib.suppress(OSError):  # its job will report the error
+        with contextlib.suppress(OSError):  # its job reports the error
             folder.mkdir(parents=True, exist_ok=True)
             spool = Spool(folder)
             header = {
@@ -49,7 +49,7 @@ def close_runs(ends: Mapping[Path, tuple[str, Mapping[str, str]]], patience: flo
     Args:
         ends: by folder, the MLflow status (``FINISHED``, ``FAILED``, ``KILLED``; empty: do not end it) and tags.
             Folders without a run are skipped.
-        patience: how long to wait, s.
+        patience: timeout, s.
 
     Returns:
         The folders with unsent entries.
@@ -68,7 +68,7 @@ def close_runs(ends: Mapping[Path, tuple[str, Mapping[str, str]]], patience: flo
 
 
 def _send(spools: Sequence[Spool], patience: float) -> None:
-    """Send spools one after the other; ``patience`` is for all of them together."""
+    """Send spools one after the other; ``patience`` is the total timeout, s."""
 
     def send() -> None:
         for spool in spools:

@@ -1,6 +1,6 @@
-"""Who is told what happens in a stage: MLflow and the terminal today, a search tomorrow.
+"""The interface of a stage's listeners, such as MLflow and the terminal.
 
-A stage knows no more of its listeners than this. None of them can end it but by saying so in ``evaluated``.
+A listener can stop a stage only by its result of ``evaluated``.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ class Progress:
     rate: float  # environment steps per second
     episode_return: float  # mean of recent training episodes
     episode_length: float  # control steps, likewise
-    gate: str  # evaluations in a row that met it, such as 1/3
+    gate: str  # such as 1/3
 
 
 class Listener:
-    """Listens to one stage. Override what you need; every method does nothing by default."""
+    """Listens to one stage; every method does nothing by default."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Receive metrics of an environment step."""
+        """Receive metrics at an environment step."""
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Receive a file or folder that is complete."""
+        """Receive a complete file or folder."""
 
     def progress(self, progress: Progress) -> None:
-        """Receive how far the stage is, about once a second."""
+        """Receive the progress, about once a second."""
 
     def say(self, text: str) -> None:
-        """Receive a line for the person."""
+        """Receive a line for the user."""
 
     def flush(self) -> None:
-        """Write down all that was received: a bundle is about to be written."""
+        """Write received data to disk, before a bundle is written."""
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Receive an evaluation's metrics; return True to stop the stage."""
@@ -47,10 +47,10 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Passes everything on to several listeners.
+    """Forwards everything to several listeners.
 
     Attributes:
-        seconds: time that the stage has spent in them.
+        seconds: time spent in them.
     """
 
     def __init__(self, listeners: Iterable[Listener] = ()) -> None:
@@ -87,5 +87,5 @@ class Listeners(Listener):
             listener.flush()
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Tell all; return whether any of them wants the stage to stop."""
+        """Notify all; return whether any stops the stage."""
         return any([listener.evaluated(step, metrics) for listener in self._listeners])

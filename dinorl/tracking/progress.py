@@ -1,4 +1,4 @@
-"""Live progress of a stage: a bar in a terminal, a plain line now and then elsewhere."""
+"""Live progress of a stage: a bar in a terminal, else a plain line now and then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAIN_EVERY = 10.0  # s
 
 
 class StageProgress:
-    """Shows how far a stage is.
+    """Shows the progress of a stage.
 
     Args:
         title: of the stage, such as ``T. rex 2/3 locomotion (sac)``.
@@ -28,7 +28,7 @@ class StageProgress:
         self._next_line = 0.0
 
     def update(self, progress: Progress) -> None:
-        """Show the progress: as a bar in a terminal, as a line now and then elsewhere."""
+        """Show the progress."""
         step, total = progress.step, progress.total
         text = (
             f"{progress.rate:,.0f} steps/s  return {progress.episode_return:.1f}  "
@@ -54,6 +54,6 @@ class StageProgress:
         self.console.print(f"{self.title}: {text}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()

@@ -11,11 +11,11 @@ from dinorl.tracking.store import DATABASE, FOLDER_TAG, OUTPUTS, client, embedde
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGE = 1000  # runs an answer, MLflow's default
+PAGE = 1000  # MLflow's default
 
 
 def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[Run]:
-    """Yield all stage runs that are done, the newest first.
+    """Yield all finished stage runs, newest first.
 
     Args:
         sweep: only runs of this sweep.

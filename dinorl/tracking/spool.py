@@ -1,7 +1,7 @@
-"""The spool of a run: everything for MLflow is written to its folder first, and sent after.
+"""The spool of a run: a file of entries for MLflow, written first and sent later.
 
-``tracking.jsonl`` has a header (the run) and then one entry a line. ``tracking.sent`` counts the bytes that have
-arrived. Sending is idempotent: MLflow keeps one of several metrics equal in key, step, time and value.
+``tracking.jsonl`` has a header (the run) and then one entry a line; ``tracking.sent`` counts the sent bytes. Sending is
+idempotent: MLflow drops metrics equal in key, step, time and value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from dinorl.files.run_folder import TrackedFolder, locked, whole_file, write_text
 from dinorl.tracking.store import FOLDER_TAG, client, experiment_id
 
-# Limits of one MLflow log_batch call.
+# Limits of MLflow's log_batch.
 MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -33,17 +33,17 @@ class Spool:
         self.path, self._sent_path = files.spool, files.sent
         try:
             state = json.loads(self._sent_path.read_text())
-        except (OSError, ValueError):  # missing or damaged: all is sent again
+        except (OSError, ValueError):  # missing or damaged: send all again
             state = {}
         self.sent: int = state.get("bytes", 0)
         self.run_id: str | None = state.get("run_id")
         self._client: Any = None
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Append entries: all of them, or none.
+        """Append entries, all or none.
 
         Raises:
-            OSError: the disk is full or may not be written.
+            OSError: the disk is full or not writable.
         """
         before = self._whole()
         try:
@@ -51,7 +51,7 @@ class Spool:
                 file.writelines(json.dumps(entry) + "\n" for entry in entries)
         except OSError:
             if self.path.exists():
-                os.truncate(self.path, before)  # half a line would spoil the next
+                os.truncate(self.path, before)  # no partial line
             raise
 
     def _whole(self) -> int:
@@ -69,15 +69,15 @@ class Spool:
         return size
 
     def resume(self, header: Mapping[str, Any]) -> set[tuple[str, int]] | None:
-        """Resume the spool of an interrupted run of the same job; delete another job's.
+        """Resume the spool of the same job; delete another job's.
 
         If the MLflow server or experiment has changed, all entries go to a new run there.
 
         Args:
-            header: of the run that is about to begin.
+            header: of the new run.
 
         Returns:
-            Key and step of every metric in it, or None if there is nothing to resume.
+            (key, step) of every logged metric, or None if there is nothing to resume.
         """
         entries, whole = [], 0
         if self._whole():
@@ -85,7 +85,7 @@ class Spool:
                 for line in file:
                     try:
                         entries.append(json.loads(line))
-                    except ValueError:  # damaged: the rest is logged again
+                    except ValueError:  # damaged: log the rest again
                         break
                     whole += len(line)
         if not entries or entries[0].get("job") != header["job"]:
@@ -111,8 +111,8 @@ class Spool:
         return self.path.exists() and self.path.stat().st_size > self.sent
 
     def send(self) -> None:
-        """Send all entries that have not arrived. Any error of MLflow is raised; the next call resumes there."""
-        with locked(self.path, math.inf), self.path.open("rb") as file:  # a stage and dinorl send may meet
+        """Send all unsent entries. MLflow's errors are raised; the next call resumes there."""
+        with locked(self.path, math.inf), self.path.open("rb") as file:  # dinorl send may run too
             header = json.loads(file.readline())
             start = file.tell()
             if self._client is None:
@@ -141,7 +141,7 @@ class Spool:
             self._acknowledge(end)
 
     def _begun(self, header: dict[str, Any]) -> str | None:
-        """Return the run if it exists: the server's answer may have been lost."""
+        """Return the run if it exists: only the server's answer may be lost."""
         experiment = experiment_id(self._client, header["experiment"])
         for run in self._client.search_runs([experiment], f"attributes.start_time = {header['time']}"):
             if run.data.tags.get(FOLDER_TAG) == header["tags"][FOLDER_TAG]:

@@ -1,4 +1,4 @@
-"""The MLflow store; the command makes it before any job starts."""
+"""The MLflow store; the command creates it before any job starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
-# MLflow reads these when it is imported.
+# Read when MLflow is imported.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -43,7 +43,7 @@ def uri_of(settings: TrackingConfig) -> str:
 
 
 def client(uri: str) -> MlflowClient:
-    """Return a client; the first call imports mlflow, which takes seconds."""
+    """Return a client; the first call imports mlflow, which is slow."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -52,7 +52,7 @@ def client(uri: str) -> MlflowClient:
 
 
 def create_store(settings: TrackingConfig) -> str:
-    """Make the embedded store and the experiment, if they are missing; return the experiment's id.
+    """Create the embedded store and the experiment if missing; return the experiment's id.
 
     Raises:
         ConfigError: the store cannot be reached.
@@ -83,10 +83,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _create_store(settings: TrackingConfig) -> str:
-    """Make what is missing; return the experiment's id.
-
-    Under a lock: of several commands that make the schema at once, all but one would fail.
-    """
+    """Create what is missing, under a lock against other commands; return the experiment's id."""
     uri = uri_of(settings)
     scheme, _, path = uri.partition(":///")
     if scheme != "sqlite":
@@ -106,24 +103,24 @@ def _create_store(settings: TrackingConfig) -> str:
 
 
 def make_tables(database: Path) -> None:
-    """Make an empty store, whole or not at all: MLflow cannot start on half of its tables."""
+    """Create an empty store atomically: MLflow cannot start on partial tables."""
     building = database.with_name(f".{database.name}-building")
-    for left in database.parent.glob(f"{building.name}*"):  # of a killed command
+    for left in database.parent.glob(f"{building.name}*"):  # from a killed command
         left.unlink()
-    with env_override({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):  # no open connection when it is moved
+    with env_override({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):  # no open connection at the move
         client(f"sqlite:///{building}").search_experiments()
     os.replace(building, database)
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:
-    """Return the id of an experiment; make it if it is missing."""
+    """Return the id of an experiment; create it if missing."""
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         from mlflow.exceptions import MlflowException
 
         try:
             return str(mlflow.create_experiment(name, artifact_location=artifacts))
-        except MlflowException:  # another command made it
+        except MlflowException:  # another command created it
             found = mlflow.get_experiment_by_name(name)
             if found is None:
                 raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-_PLAIN_WIDTH = 200  # characters, in a file
+_PLAIN_WIDTH = 200  # characters, outside terminals
 
 
 def console() -> Console:
-    """Return a console that wraps lines in a terminal only."""
+    """Return a console that wraps lines only in a terminal."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 

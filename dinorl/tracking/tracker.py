@@ -1,4 +1,4 @@
-"""Sends a stage's numbers to MLflow, off the training thread, and shows them in the terminal."""
+"""Sends a stage's metrics to MLflow in a thread and shows them in the terminal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from dinorl.tracking.store import FOLDER_TAG, uri_of
 
 log = logging.getLogger(__name__)
 
-# How long the end of a stage waits for the last sends, s. The rest stays in the spool.
-CLOSE_TIMEOUT = 30.0
+CLOSE_TIMEOUT = 30.0  # s, for the last sends
 HURRIED_TIMEOUT = 2.0  # after an interruption
 _MLFLOW_STATUS = {"DONE": "FINISHED", "INTERRUPTED": "KILLED", "PRUNED": "KILLED"}
 
@@ -32,8 +31,8 @@ _MLFLOW_STATUS = {"DONE": "FINISHED", "INTERRUPTED": "KILLED", "PRUNED": "KILLED
 class Tracker(Listener):
     """Tracks one stage.
 
-    Calls only queue. A thread writes the queue to the spool and sends it every ``tracking.log_every`` seconds. What
-    cannot be sent waits in the run folder.
+    Calls only queue. A thread writes the queue to the spool and sends it every ``tracking.log_every`` seconds. Unsent
+    entries stay in the run folder.
 
     Args:
         cfg: the composed config.
@@ -43,7 +42,7 @@ class Tracker(Listener):
     def __init__(self, cfg: Config, run_dir: Path) -> None:
         stage = stage_label(cfg.stage.name, cfg.species.event.name)
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
-        self._folder = Path(cfg.tracking.parent or run_dir)  # of everything that waits
+        self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
         self._every = cfg.tracking.log_every
         self._spool = Spool(run_dir)
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -66,7 +65,7 @@ class Tracker(Listener):
         }  # fmt: skip
         logged = self._spool.resume(self._header)
         self._resumed = logged is not None
-        self._logged = logged or set()  # before an interruption: once is enough
+        self._logged = logged or set()  # before an interruption
 
     @property
     def run_id(self) -> str | None:
@@ -74,12 +73,12 @@ class Tracker(Listener):
         return self._spool.run_id
 
     def start(self) -> None:
-        """Start sending. The first send creates the run, or resumes one that was interrupted."""
+        """Start sending. The first send creates or resumes the run."""
         self._queue.put({"again": _now(), "tags": self._header["tags"]} if self._resumed else self._header)
         self._thread.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Queue metrics of an environment step. MLflow cannot plot NaN or infinity: they are left out."""
+        """Queue metrics at an environment step, except NaN and infinity, which MLflow cannot plot."""
         finite = {
             key: float(value)
             for key, value in metrics.items()
@@ -89,11 +88,11 @@ class Tracker(Listener):
             self._queue.put({"metrics": finite, "step": step, "time": _now()})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Queue a file or folder; it must not change until the tracker is closed."""
+        """Queue a file or folder; it must not change before :meth:`close`."""
         self._queue.put({"artifact": str(path.absolute()), "folder": folder})
 
     def flush(self) -> None:
-        """Write the queue to the spool now, so that it outlives the process."""
+        """Write the queue to the spool now."""
         with self._spooling:
             while True:
                 try:
@@ -101,14 +100,14 @@ class Tracker(Listener):
                 except queue.Empty:
                     break
             self._spool.append(self._unwritten)
-            self._unwritten.clear()  # only now: a full disk may have room again
+            self._unwritten.clear()  # keep if the disk is full
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Queue tags."""
         self._queue.put({"tags": dict(tags)})
 
     def progress(self, progress: Progress) -> None:
-        """Show how far the stage is."""
+        """Show the progress."""
         self._display.update(progress)
 
     def say(self, text: str) -> None:
@@ -117,7 +116,7 @@ class Tracker(Listener):
         self._display.say(text)
 
     def end(self, status: str, gate: str) -> None:
-        """Write to the spool how the run ends.
+        """Write the end of the run to the spool.
 
         Args:
             status: DONE, FAILED, PRUNED or INTERRUPTED.
@@ -129,7 +128,7 @@ class Tracker(Listener):
         self._ended = status
 
     def close(self, status: str, gate: str) -> None:
-        """End the run unless it has ended, and wait a while for what is still to be sent.
+        """End the run if it has not ended; wait for unsent entries until a timeout.
 
         Args:
             status, gate: see :meth:`end`.
@@ -137,7 +136,7 @@ class Tracker(Listener):
         try:
             if self._ended != status:
                 self.end(status, gate)
-        except OSError as error:  # a full disk; tried once more below
+        except OSError as error:  # disk full; retried below
             log.warning("tracking: %s", error)
         self._stop.set()
         self._thread.join(HURRIED_TIMEOUT if status == "INTERRUPTED" else CLOSE_TIMEOUT)
@@ -157,7 +156,7 @@ class Tracker(Listener):
             self.flush()
             if self._spool.waiting():
                 self._spool.send()
-        except Exception as error:  # training goes on; sent later
+        except Exception as error:  # sent later
             log.warning("tracking: %s: %s", type(error).__name__, error)
             if not self._complained:
                 self._complained = True
@@ -168,5 +167,5 @@ class Tracker(Listener):
 
 
 def _now() -> int:
-    """Return the time in ms, as MLflow has it."""
+    """Return MLflow's timestamp, ms."""
     return round(time.time() * 1000)

@@ -1,6 +1,6 @@
 """The curriculum sweeper as a Hydra plugin.
 
-Hydra imports this module at every start, so it imports nothing heavy.
+Hydra imports this module at every start, so it must be light.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class CurriculumSweeperConfig:
     """``hydra/sweeper=curriculum``."""
 
     _target_: str = "hydra_plugins.dinorl.curriculum_sweeper.CurriculumSweeper"
-    # more sweeps, as with Hydra's basic sweeper: {key: "value,value"}
+    # more sweeps: {key: "value,value"}
     params: dict[str, str] | None = field(default=None)
 
 
