@@ -1,4 +1,4 @@
-"""Every task function on a second array library, the strictest there is, agrees with NumPy."""
+"""Every task function agrees with NumPy on a second, strict array library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dinorl.tasks.declare import Term
 from dinorl.tasks.signals import Memory, Signals
 from tests.conftest import SPECIES
 
-# not the default one: an array made without its inputs' device cannot be mixed with them
+# not the default: arrays without a device cannot mix
 DEVICE = strict.Device("device1")
 N = 6
 
@@ -85,7 +85,7 @@ def same(found: Any, expected: Any, name: str) -> None:
 
 
 ENDS = [2.0, 6.0]
-# An example call of each public function that no registry holds.
+# Example calls of unregistered public functions.
 CALLS: dict[Callable[..., Any], Callable[[Moment], Any]] = {
     bodies.pick: lambda m: (bodies.pick(m.qpos, m.body.joint_qpos), bodies.pick(m.sensors, m.body.layout.foot_touch)),
     signals.rows: lambda m: (signals.rows(m.memory, m.steps[1:3]), signals.rows(m.signals, m.steps[1:3])),

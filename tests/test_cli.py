@@ -1,4 +1,4 @@
-"""The command line: what is typed wrong is said well, before anything is begun; what is typed right is what runs."""
+"""The command line: wrong input gives a clear message before any work; right input runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from commands import dinorl, dinorl_here
 
 BAD = {
-    # what is typed: what the message must say: found, expected, what to type instead
+    # typed: parts of the message
     "ppo.learning_rat=1": ["ppo.learning_rat: there is no such key", "Type ppo.learning_rate=…"],
     "+ppo.learning_rat=1": ["ppo.learning_rat: there is no such key", "Type ppo.learning_rate=…"],
     "+ppo.learning_rate=1": ["+ppo.learning_rate: this key exists already", "Type ppo.learning_rate=… without the +"],
@@ -32,7 +32,7 @@ BAD = {
 }
 
 
-FIRST = next(iter(BAD))  # typed as people do it; the others in this process, which is many times as fast
+FIRST = next(iter(BAD))  # as people type it; the others run in-process, faster
 
 
 @pytest.mark.parametrize("typed", BAD)

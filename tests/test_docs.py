@@ -23,7 +23,7 @@ BLOCK = re.compile(
 # Stand-ins for what an example leaves open.
 STAND_INS = {"<name>": "trex"}
 
-# Lines that no test runs: they take long, need a network, or hold a name that is the reader's. Keep this list short.
+# Not run: slow, need a network, or hold the reader's names. Keep short.
 MARKED = {
     ".ci/run",
     ".venv/bin/pre-commit install",

@@ -1,4 +1,4 @@
-"""A job in its own process: its result and its errors come back, its end ends nothing else."""
+"""A job in its own process: results and errors are returned, a crash affects nothing else."""
 
 from __future__ import annotations
 

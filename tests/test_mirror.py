@@ -1,4 +1,4 @@
-"""Left or right makes no difference: the physics agrees with the mirror, and policies act on both sides alike."""
+"""Mirror symmetry: of the physics, and of policies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_mirrored_dynamics_match(species: str) -> None:
         one.seed(5)
         one.reset()
     mirror = mirror_of(env.animal)
-    # of either side, along an axis of the world: friction pyramids have their sides along those
+    # along world axes, as the friction pyramids
     env.sim.qpos[:, 3:7] = [1.0, 0.0, 0.0, 0.0]
     reflect(env, other)
     rng = np.random.default_rng(0)
@@ -96,11 +96,11 @@ def test_mirror_env_folds_half_strides() -> None:
         action = rng.uniform(-0.2, 0.2, (16, *env.action_space.shape)).astype(np.float32)
         where = mirror.second_half(seen)
         shown, reward, done, infos = env.step(action)
-        seen, expected, ended, told = plain.step(mirror.acted(action, where))
+        seen, expected, ended, plain_infos = plain.step(mirror.acted(action, where))
         np.testing.assert_array_equal(reward, expected)
         np.testing.assert_array_equal(done, ended)
         for i in np.flatnonzero(done):
-            last = told[i]["terminal_observation"][None]
+            last = plain_infos[i]["terminal_observation"][None]
             np.testing.assert_array_equal(
                 infos[i]["terminal_observation"], mirror.shown(last, mirror.second_half(last))[0]
             )

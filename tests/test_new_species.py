@@ -1,4 +1,4 @@
-"""A new animal is one folder of data: nothing shared is edited for it."""
+"""A new animal is one folder of data, without shared edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anything may be typed: it composes to a plan, or ends with one message that names the key, and nothing was done."""
+"""Any input composes to a plan, or gives one message that names the key, before any work."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-# The suite tries the same inputs every time; FUZZ=1 make test ARGS=tests/test_overrides.py looks for new ones.
+# Fixed inputs; FUZZ=1 make test ARGS=tests/test_overrides.py tries new ones.
 @settings(
     max_examples=40, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -139,7 +139,7 @@ REFUSED = {
 
 
 TYPED = {
-    # what people type: what the message must say
+    # typed: parts of the message
     "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],
     "sac.tau=0.01": ["sac.tau: means nothing here", "Type algo=sac"],
     "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],

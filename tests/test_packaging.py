@@ -108,7 +108,7 @@ def test_lock_pins_every_dependency() -> None:
 
 def make(*arguments: str) -> str:
     """Run make in the checkout, as a person would, and return what it printed."""
-    # make passes its variables down to any make below it
+    # no variables of an outer make
     env = {
         key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED", key)
     }

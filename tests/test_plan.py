@@ -1,4 +1,4 @@
-"""From overrides to a plan: lineages, shared stages, and whose key wins. No process is started here."""
+"""From overrides to a plan: lineages, shared stages, precedence. Starts no process."""
 
 from __future__ import annotations
 

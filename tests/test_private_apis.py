@@ -1,4 +1,4 @@
-"""Private APIs of other libraries that dinorl uses, by name: after an update the failing test names what changed."""
+"""Private APIs of other libraries that dinorl uses; a failing test names the change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Private(NamedTuple):
     name: str  # dotted
     why: str  # where and why dinorl uses it
     takes: tuple[str, ...] = ()  # parameters that dinorl passes or overrides
-    says: str = ""  # text that its source must hold, for environment variables and keys
+    says: str = ""  # text in its source
 
 
 _SB3 = "stable_baselines3"

@@ -1,4 +1,4 @@
-"""An interrupted stage resumes exactly: its result is that of a stage that ran through."""
+"""An interrupted stage resumes exactly: its result equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_pat
             run_stage(cfg, broken, interruption=Stopped(looks))
         except Interrupted:
             interruptions += 1
-            np.random.seed(interruptions)  # nothing may depend on what the process did before
+            np.random.seed(interruptions)  # no dependence on process history
     assert interruptions == 4
     for name in ("best", numbered(straight / "bundle")[0].name):
         assert_same(straight / "bundle" / name, broken / "bundle" / name)
@@ -87,7 +87,7 @@ def test_resume_skips_damaged_bundle(
         run_stage(cfg, broken, interruption=Stopped(100))
     newest, older = numbered(broken / "bundle")
     with np.load(older / "state.npz") as state:
-        # far from every evaluation seed, and from those of the training seed after this one
+        # away from evaluation seeds and the next block
         assert list(state["batch/seeds"]) == [TRAINING_SEEDS + i for i in range(cfg.sim.n_envs)]
     policy = newest / "policy.npz"
     policy.write_bytes(policy.read_bytes()[:1000])

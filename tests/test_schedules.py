@@ -1,4 +1,4 @@
-"""What changes while a stage trains, and what is harder or shorter in training than in evaluation."""
+"""Schedules and ramps of a stage, and differences between training and evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real MLflow server that starts late, is killed and restarts: training continues, every number arrives once."""
+"""A real MLflow server that starts late, is killed and restarts: training continues, each metric arrives once."""
 
 from __future__ import annotations
 

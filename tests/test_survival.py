@@ -204,7 +204,7 @@ def test_oom_killed_job_resumes(tmp_path: Path, little_memory: Path) -> None:
 
 
 def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Launchers alone would kill their workers. MLflow's server hangs and is not waited for."""
+    """Launchers alone would kill their workers. A hanging MLflow server does not block."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"
         sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")

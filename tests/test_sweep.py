@@ -1,4 +1,4 @@
-"""Sweeps through the real command line: what is trained and shared, and how failures stay apart."""
+"""Sweeps through the real command line: shared jobs and isolated failures."""
 
 from __future__ import annotations
 

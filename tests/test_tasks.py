@@ -249,14 +249,14 @@ def test_event_ends_third_stage_only(species: str) -> None:
         step = env.step(np.zeros((2, env.action_space.shape[0])))
         assert step.success.tolist() == [True, False]
         assert step.terminated.tolist() == [ends, False]
-        if not ends:  # it moved on, and the animal sees where to
+        if not ends:  # it moved on, visibly
             assert env.sim.target[0, 0] != effector[0, 0]
             assert np.hypot(*(env.sim.target[0] - env.sim.qpos[0, :3])[:2]) > 1.4
 
 
 @pytest.mark.parametrize(("hold", "steps"), [(0.0, 1), (0.1, 6)])
 def test_fall_onto_target_earns_nothing(hold: float, steps: int) -> None:
-    """The first animal touches it and stands; the second touches it and is down before the time is up."""
+    """Both animals touch the target; the second falls within ``event_hold``."""
     env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0", f"env.event_hold={hold}"]), 2)
     env.reset()
     for i in range(2):
@@ -271,7 +271,7 @@ def test_fall_onto_target_earns_nothing(hold: float, steps: int) -> None:
         if k < steps:
             assert not step.terminated.any() and not step.success.any()
     assert step.success.tolist() == [True, False] and ended.tolist() == [steps, steps]
-    assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]  # what was paid to the second is taken back
+    assert step.episodes.terms["bite_bonus"].tolist() == [200.0, 0.0]  # the second loses its bonus
 
 
 def test_slip_penalizes_loaded_feet_only(standing: Signals) -> None:
@@ -288,7 +288,7 @@ def test_short_swing_penalty_at_touchdown(standing: Signals) -> None:
 
 
 def test_progress_paid_only_once() -> None:
-    """The prey is held at a distance from the jaws: nearer, away, back again, and nearer than ever."""
+    """The prey moves nearer to the jaws, away, back again, and closest."""
     env = BatchEnv(compose(["species=trex", "stage=behavior", "env.reset_noise_scale=0"]), 1)
     env.reset()
     jaws = env.sim.sensors[0, env.animal.layout.effector_pos[0]].copy()

@@ -112,7 +112,7 @@ def test_stage_writes_expected_outputs(algo: str, tmp_path: Path) -> None:
 
 
 def test_best_bundle_prefers_gate_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow run may be paid more than the fast one that the gate asks for."""
+    """A slow run may earn more than one that passes the gate."""
     evaluations = iter([(900.0, 3.0), (500.0, 4.5), (400.0, 4.6), (950.0, 3.9)])  # return, m/s
     run = Evaluator.run
 
@@ -177,7 +177,7 @@ def test_warm_start_policy_obs_stats_only(tmp_path: Path) -> None:
 
 
 def test_actor_ema_acts_and_transfers(tmp_path: Path) -> None:
-    """It follows by ``sac.actor_tau`` a gradient step; exploring and learning are the newest actor's."""
+    """EMA with ``sac.actor_tau`` per gradient step; the newest actor explores and learns."""
     cfg = small("algo=sac", "stage=balance", "sac.actor_tau=0.1", "sac.policy_kwargs.mirror=false")
     learner = small_learner(cfg)
     model = learner.model
@@ -212,7 +212,7 @@ def test_actor_ema_acts_and_transfers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_explore_widens_noise_only(algo: str) -> None:
-    """The policy answers as before, only its noise is as wide as asked for."""
+    """The mean action is unchanged; only the noise has the new width."""
     cfg = small(f"algo={algo}", "stage=balance")
     learner = small_learner(cfg)
     model = learner.model
@@ -221,7 +221,7 @@ def test_explore_widens_noise_only(algo: str) -> None:
     learner.explore(-0.5)
     np.testing.assert_array_equal(model.predict(seen, deterministic=True)[0], before)
     noisy, _ = model.predict(seen)
-    # SAC's noise goes through tanh, which leaves it about 0.47 wide at a mean of 0
+    # tanh narrows SAC's noise to 0.47
     assert np.std(noisy - before) == pytest.approx(np.exp(-0.5) if algo == "ppo" else 0.47, abs=0.06)
 
 
@@ -242,12 +242,12 @@ def test_null_policy_voids_gate(tmp_path: Path) -> None:
 
 
 def test_metrics_logged_once_per_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock's last report and the one at the stage's end fell on the same step."""
+    """Regression: the last timed report and the final one fell on the same step."""
     monkeypatch.setattr("dinorl.training.follow.REPORT_EVERY", 0.0)
     tracker = Recorder()
     run_stage(small("stage=balance", "curriculum.timesteps=512"), tmp_path, [tracker])
-    told = [(key, step) for step, metrics in tracker.metrics for key in metrics]
-    assert ("time/steps_per_s", 512) in told and len(told) == len(set(told))
+    logged = [(key, step) for step, metrics in tracker.metrics for key in metrics]
+    assert ("time/steps_per_s", 512) in logged and len(logged) == len(set(logged))
 
 
 def test_budget_stops_curriculum(tmp_path: Path) -> None:
@@ -285,14 +285,14 @@ def test_player_matches_trained_policy(tmp_path: Path) -> None:
     seen = observations(learner, 5)
     np.testing.assert_allclose(player(seen), learner.policy()(seen), atol=1e-6)
     assert learner.mirror is not None
-    policy = (seen[:, learner.mirror.sine] >= 0)[:, None]  # not in the mirror: the network's own answer
+    policy = (seen[:, learner.mirror.sine] >= 0)[:, None]  # without the mirror
     expected, _ = learner.model.predict(learner.env.normalize_obs(seen), deterministic=True)
     np.testing.assert_allclose(player(seen) * policy, expected * policy, atol=1e-6)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_untrained_policy_holds_home_pose(algo: str) -> None:
-    """Both algorithms start from small noise around it, not from actions all over the joints' ranges."""
+    """Both algorithms start with small noise around the home pose."""
     cfg = small(f"algo={algo}", "stage=balance")
     learner = small_learner(cfg)
     model, observation = learner.model, learner.env.reset()
@@ -300,7 +300,7 @@ def test_untrained_policy_holds_home_pose(algo: str) -> None:
     assert np.abs(mean).max() < 0.1
     drawn = np.stack([model.predict(observation, deterministic=False)[0] for _ in range(200)])
     log_std = (cfg.ppo if algo == "ppo" else cfg.sac).policy_kwargs.log_std_init
-    # SAC's noise goes through tanh, which narrows it
+    # tanh narrows SAC's noise
     assert drawn.std() == pytest.approx(np.exp(log_std) if algo == "ppo" else np.tanh(np.exp(log_std)), rel=0.1)
 
 
@@ -328,7 +328,7 @@ def test_listener_stops_stage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_learner_keeps_its_promises(algo: str, tmp_path: Path) -> None:
-    """What every algorithm owes to the rest: a policy, a state that comes back, steps that count."""
+    """Every algorithm: a policy, a restorable state, counted steps."""
     cfg = small("stage=balance", f"algo={algo}", "curriculum.timesteps=256")
     learner = make_learner(cfg)
 

@@ -82,7 +82,7 @@ def test_pickle_payload_refused(name: str, form: str, stranger: Path, tmp_path: 
     elif form == "tagged":
         path.write_text(f"env: !!python/object/apply:os.system ['touch {canary}']")
     else:
-        path.write_bytes(object_array(evil))  # an .npy under the name of an .npz
+        path.write_bytes(object_array(evil))  # an .npy named .npz
     with pytest.raises(ConfigError, match=name):
         play(Bundle(stranger))
         _ = Bundle(stranger).meta

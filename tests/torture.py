@@ -1,4 +1,4 @@
-"""``make torture``: curricula killed (SIGKILL) at random moments and restarted give what uninterrupted ones give.
+"""``make torture``: curricula killed (SIGKILL) at random and restarted equal uninterrupted ones.
 
 And eight commands that start at once without a store are eight sweeps. Exit status 1 if anything differs.
 """
@@ -75,7 +75,7 @@ def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
 
 
 def differences(straight: Path, broken: Path) -> list[str]:
-    """Return what is different, missing, doubled or left over in the killed curriculum."""
+    """Return what differs, is missing, doubled or left over in the killed curriculum."""
     found = []
     if everything(straight) != everything(broken):
         return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
