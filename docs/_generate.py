@@ -75,12 +75,12 @@ def optional(hint: Any) -> bool:
     return type(None) in typing.get_args(hint)
 
 
-def schema_types(species: str) -> dict[str, str]:
-    """Return key → what a value can be, those of a species' event included."""
+def schema_types(species: str, algorithm: str = "ppo") -> dict[str, str]:
+    """Return key → what a value can be, those of a species' event and of an algorithm included."""
     from dinorl.config import compose
     from dinorl.config.kinds import expectation
 
-    cfg = compose([f"species={species}"])
+    cfg = compose([f"species={species}", f"algo={algorithm}"])
 
     def walk(kind: type, prefix: str) -> Iterator[tuple[str, str]]:
         for name, hint in typing.get_type_hints(kind, include_extras=True).items():
@@ -105,9 +105,13 @@ def units() -> dict[str, str]:
 
 def config_keys() -> str:
     """Return the page of config keys: defaults and meanings from ``conf/``, possible values from the schema."""
-    animals = sorted(conf_dir().glob("species/*.yaml"))
+    from dinorl.config.algorithms import left_out
+
+    animals, more = sorted(conf_dir().glob("species/*.yaml")), sorted(left_out(""))
     types = {key: kind for path in animals for key, kind in schema_types(path.stem).items()}
 
+    for algorithm in more:
+        types |= schema_types(animals[0].stem, algorithm)
     declared = units()
 
     def row(key: str, value: str, comment: str) -> tuple[str, str, str, str, str]:
@@ -122,6 +126,10 @@ def config_keys() -> str:
     )
     for name in ("env", "curriculum", "ppo", "sac", "sim", "eval", "tracking"):
         page += f"\n## {name}\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'base' / f'{name}.yaml')))}"
+    for algorithm in more:
+        leaves = keys_of(conf_dir() / "algo" / f"{algorithm}.yaml")
+        own = [row(*leaf) for leaf in leaves if leaf[0].startswith(f"{algorithm}.")]
+        page += f"\n## {algorithm}\n\n{table(head, own)}"
     top = re.findall(
         r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$", (conf_dir() / "config.yaml").read_text(), re.M
     )

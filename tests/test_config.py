@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from pydantic.dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from dinorl.config.env import _check_static_keys, parameters_of
 from dinorl.config.errors import UnknownKey, unknown_key, wrong_value
 from dinorl.config.explain import chosen
 from dinorl.config.kinds import NODE
+from dinorl.config.overrides import read_settings, stage_overrides
 from dinorl.config.tree import defaults, options
 from dinorl.tasks.parameters import env_parameters
 
@@ -180,6 +182,20 @@ def test_chosen_algorithm_brings_node(third_algorithm: str, bite: Config) -> Non
     content[third_algorithm] = {"gamma": 1.9}
     with pytest.raises(ConfigError, match=r"third\.gamma=1\.9: expected a number in \(0, 1\]"):
         checked(schema_module.config_type(third_algorithm), content)
+
+
+def test_options_follow_their_algorithm(third_algorithm: str, bite: Config) -> None:
+    """A sweep over algorithms may set options of each, an experiment too."""
+    typed = OverridesParser.create().parse_overrides(["algo=ppo,third", "third.gamma=0.9", "seed=1"])
+    settings, _ = read_settings(typed)
+    made = [stage_overrides(settings, {id(settings[0]): algo}, "balance")[1:] for algo in ("ppo", "third")]
+    assert made == [["algo=ppo", "seed=1"], ["algo=third", "third.gamma=0.9", "seed=1"]]
+    assert build(OmegaConf.create(to_container(bite) | {third_algorithm: {"gamma": 0.9}})) == bite
+
+
+def test_key_without_value_is_named() -> None:
+    with pytest.raises(UnknownKey, match=r"env\.new: missing from the composed config; it needs a value in conf/"):
+        raise unknown_key("env.new", ["env.new", "env.now"])
 
 
 def test_defaults_come_from_tree() -> None:

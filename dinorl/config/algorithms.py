@@ -92,7 +92,6 @@ class Algorithm:
     learning_rate: float
     learning_rate_end: float | None
     lr_schedule: str
-    batch_size: int
     gamma: float
     policy_kwargs: Any  # PolicyOptions
 
@@ -213,3 +212,8 @@ class SACConfig(Algorithm):
 ALGORITHMS: dict[str, type[Algorithm]] = {"ppo": PPOConfig, "sac": SACConfig}
 # Other nodes exist only if chosen.
 ALWAYS_THERE = ("ppo", "sac")
+
+
+def left_out(algorithm: str) -> set[str]:
+    """Return the algorithms without a node in a config that chooses ``algorithm``."""
+    return set(ALGORITHMS) - {*ALWAYS_THERE, algorithm}

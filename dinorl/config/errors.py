@@ -71,6 +71,9 @@ def wrong_value(key: str, found: object, expected: str, example: object = None) 
 
 def unknown_key(key: str, known: Iterable[str]) -> UnknownKey:
     """Return the error of a key that does not exist."""
+    known = list(known)
+    if key in known:
+        return UnknownKey("missing from the composed config; it needs a value in conf/", key=key)
     close = nearest(key, known)
     problem = "there is no such key" + (f"; the nearest is {close[0]}" if close else "")
     instead = f"Type {close[0]}=…. " if close else ""

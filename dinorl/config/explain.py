@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 
 from dinorl.config import tree
-from dinorl.config.algorithms import ALGORITHMS, ALWAYS_THERE
+from dinorl.config.algorithms import ALGORITHMS, left_out
 from dinorl.config.check import keys_of
 from dinorl.config.errors import ConfigError, nearest, unknown_key, unknown_option
 from dinorl.config.schema import STAGES, SweepConfig
@@ -119,7 +119,7 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
     if key in tree.defaults() or head in tree.defaults() and not rest:
         return unknown_option(head, "", tree.options(head))
     algorithm, species = chosen("algo", overrides), chosen("species", overrides)
-    if head in ALGORITHMS and head not in (*ALWAYS_THERE, algorithm):
+    if head in left_out(algorithm):
         return unused_algorithm(key, head)
     keys = known_keys(species_config(species), algorithm)
     sweep = keys_of(SweepConfig, "sweep.")

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from dinorl.config.algorithms import left_out
 from dinorl.config.errors import ConfigError, unknown_option
 from dinorl.config.explain import SCOPES, explain_key
 from dinorl.config.schema import STAGES, Config
@@ -128,11 +129,19 @@ def _values(override: Override) -> tuple[str | None, ...]:
 
 
 def stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
-    """Return one stage's overrides: plain ones, then its own, which win."""
+    """Return one stage's overrides: plain ones, then its own, which win in any order.
+
+    In a sweep over algorithms, options of one are not for the lineages of another.
+    """
     own = {s.name for s in settings if s.scope == stage}
     plain = [s for s in settings if s.scope is None and s.name not in own]
     scoped = [s for s in settings if s.scope == stage]
-    return [f"stage={stage}"] + [s.override(chosen.get(id(s), s.values[0])) for s in (*plain, *scoped)]
+    values = {s: chosen.get(id(s), s.values[0]) for s in (*plain, *scoped)}
+    algorithm = next((value for s, value in values.items() if s.name == "algo"), None)
+    others = left_out(algorithm) if algorithm else set()
+    return [f"stage={stage}"] + [
+        s.override(value) for s, value in values.items() if s.name.partition(".")[0] not in others
+    ]
 
 
 def _is_off(value: str | None, off: float | None) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dinorl.config.algorithms import left_out
 from dinorl.config.check import checked, keys_of
 from dinorl.config.env import parameters_of
 from dinorl.config.errors import ConfigError, UnknownKey, unknown_key
@@ -33,8 +34,10 @@ def build(cfg: DictConfig) -> Config:
         content = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0], key=error.full_key or "config") from error
-    content = {key: value for key, value in content.items() if key not in (*FOREIGN, "hydra")}
     algorithm, species = _chosen(content, "algo"), _chosen(content, "species")
+    # an experiment may set options of every algorithm
+    ignored = {*FOREIGN, "hydra", *left_out(algorithm)}
+    content = {key: value for key, value in content.items() if key not in ignored}
     try:
         built = checked(config_type(algorithm), content)
     except UnknownKey as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dinorl.config import ConfigError
+from dinorl.config import ALGORITHMS, ConfigError
 from dinorl.sim.model import Animal
 from dinorl.tasks import observation
 
@@ -122,7 +122,5 @@ def _servos(animal: Animal) -> Swap:
 
 
 def _no_mirror(animal: Animal, why: str) -> ConfigError:
-    return ConfigError(
-        f"{animal.path}: its left and right are no mirror images: {why}. Mend it, or type "
-        "ppo.policy_kwargs.mirror=false (sac.policy_kwargs.mirror=false)"
-    )
+    off = " or ".join(f"{algorithm}.policy_kwargs.mirror=false" for algorithm in ALGORITHMS)
+    return ConfigError(f"{animal.path}: its left and right are no mirror images: {why}. Mend it, or type {off}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config
-from dinorl.learners.base import Arrays
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
 
@@ -29,7 +27,7 @@ def clip_schedule(cfg: Config) -> Schedule:
 
 
 class PPOLearner(SB3Learner):
-    """PPO as a learner; on-policy, so it keeps no experience."""
+    """PPO as a learner."""
 
     model: PPO
 
@@ -70,13 +68,3 @@ class PPOLearner(SB3Learner):
     def apply_schedules(self) -> None:
         """Set the entropy coefficient."""
         self.model.ent_coef = self._entropy(self._progress_remaining)
-
-    def save_experience(self, folder: Path) -> None:
-        """Do nothing."""
-
-    def read_experience(self, folder: Path, timesteps: int) -> Arrays:
-        """Return nothing."""
-        return {}
-
-    def trim_experience(self, folder: Path, timesteps: int) -> None:
-        """Do nothing."""

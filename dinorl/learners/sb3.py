@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def normalized(env: VecEnv, gamma: float) -> VecNormalize:
 
 class SB3Learner:
     """A Stable-Baselines3 model on a normalised environment; see :class:`dinorl.learners.base.Learner`.
+
+    It keeps no experience: algorithms with a replay buffer override that.
 
     Args:
         cfg: the composed config.
@@ -180,6 +183,16 @@ class SB3Learner:
         model._last_original_obs = own["last_original_obs"]
         model._last_episode_starts = own["last_episode_starts"]
         self._resumed = True
+
+    def save_experience(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def read_experience(self, folder: Path, timesteps: int) -> Arrays:
+        """Return nothing."""
+        return {}
+
+    def trim_experience(self, folder: Path, timesteps: int) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Free what the environment holds."""

@@ -17,6 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from dinorl.config import SweepConfig
+from dinorl.config.algorithms import left_out
 from dinorl.config.explain import SCOPES
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
@@ -38,10 +39,11 @@ OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
 
 @contextlib.contextmanager
 def planning_keys() -> Iterator[None]:
-    """Accept stage-scoped keys and ``sweep.*`` in Hydra's first composition, before the sweeper."""
-    node = OmegaConf.create({scope: {} for scope in SCOPES} | {"sweep": asdict(SweepConfig())})
-    for scope in SCOPES:
-        OmegaConf.set_struct(node[scope], False)
+    """Accept keys of stages, of any algorithm and ``sweep.*`` in Hydra's first composition, before any sweeper runs."""
+    open_nodes = (*SCOPES, *left_out(""))
+    node = OmegaConf.create({name: {} for name in open_nodes} | {"sweep": asdict(SweepConfig())})
+    for name in open_nodes:
+        OmegaConf.set_struct(node[name], False)
     ConfigStore.instance().store(
         group=PLANNING_GROUP, name=PLANNING_NODE, node=node, package="_global_", provider="dinorl"
     )
