@@ -84,6 +84,7 @@ def test_train_may_be_typed(tmp_path: Path) -> None:
     (["evaluate", "nowhere"], 1, "dinorl evaluate: nowhere: no bundle there: it does not exist"),
     (["play", "nowhere"], 1, "dinorl play: nowhere: no bundle there"),
     (["zoo", "measure", "trex/flies"], 1, "dinorl zoo: trex/flies: no such policy in the zoo; there are brachiosaurus"),
+    (["play", "trex/bite", "--video", "film.xyz"], 1, "dinorl play: film.xyz: expected a film that ends in .mp4 or"),
     (["results", "--readme", "nowhere.md"], 1, "dinorl results: found no finished run"),
     (["replay-fault", "nowhere.npz"], 1, "expected a file of a run's faults/ folder"),
     (["convert", "nowhere"], 2, "dinorl convert: nowhere: found no stage files"),

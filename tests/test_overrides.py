@@ -142,6 +142,7 @@ TYPED = {
     # typed: parts of the message
     "algo=ppoo": ["algo=ppoo: there is no such algo; expected one of ppo, sac", "Type algo=ppo"],
     "sac.tau=0.01": ["sac.tau: means nothing here", "Type algo=sac"],
+    "2.recipe=nope": ["2.recipe=nope: there is no such recipe", "Type 2.recipe=default"],
     "2.sac.tau=0.01": ["2.sac.tau: means nothing here", "Type algo=sac"],
     "stage=balance 2.ppo.gamma=0.9": ["2.ppo.gamma: stage locomotion is not run", "stage=balance,locomotion"],
     "2.warm_start=/nowhere": ["2.warm_start: stage locomotion starts from the stage before it"],

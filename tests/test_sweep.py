@@ -127,16 +127,17 @@ def test_budget_prunes_later_stages(tmp_path: Path) -> None:
 
 def test_listener_prunes_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tracker, "evaluated", lambda self, step, metrics: self._header["tags"]["seed"] == "1")
-    done = dinorl_here(
-        tmp_path, *TINY, "species=trex", "stage=balance,locomotion", "seed=0,1", "sweep.name=l", "sweep.isolate=false",
-        "curriculum.timesteps=512", "eval.every=64",
-    )  # fmt: skip
+    command = (*TINY, "species=trex", "stage=balance,locomotion", "seed=0,1", "sweep.name=l", "sweep.isolate=false",
+               "curriculum.timesteps=512", "eval.every=64")  # fmt: skip
+    done = dinorl_here(tmp_path, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {name: state["status"] for name, state in statuses(tmp_path / "outputs" / "l").items()}
     assert found == {
         "trex-ppo-s0/1-balance": "DONE", "trex-ppo-s0/2-locomotion": "DONE",
         "trex-ppo-s1/1-balance": "PRUNED", "trex-ppo-s1/2-locomotion": "PRUNED",
     }  # fmt: skip
+    plan = dinorl_here(tmp_path, *command, "plan_only=true")
+    assert "3 done before" in plan.stdout, plan.stdout  # stopped is final, too
 
 
 def test_foreign_run_refused_and_kept(tmp_path: Path) -> None:

@@ -364,3 +364,13 @@ def test_learner_keeps_its_promises(algo: str, tmp_path: Path) -> None:
     for name, arrays in other.state().items():
         for key, value in arrays.items():
             np.testing.assert_array_equal(value, files[name][key], err_msg=f"{name}/{key}")
+
+
+def test_listener_error_keeps_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Listener):
+        def say(self, text: str) -> None:
+            raise ValueError("no terminal")
+
+    cfg = small("stage=balance", "curriculum.timesteps=256")
+    assert run_stage(cfg, tmp_path, [Broken()]).timesteps == 256
+    assert "Broken.say failed" in caplog.text and "no terminal" in caplog.text

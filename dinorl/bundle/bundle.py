@@ -28,7 +28,7 @@ from dinorl.files.run_folder import BundleFolder
 from dinorl.files.untrusted import LARGEST_ARRAYS, read_arrays, read_config, read_json
 from dinorl.learners.base import Arrays, Learner
 
-POLICY, OPTIMIZER, NORMALIZATION, RANDOM = LEARNER_FILES = ("policy", "optimizer", "normalization", "random")
+POLICY, OPTIMIZER, NORMALIZATION, RANDOM = ("policy", "optimizer", "normalization", "random")
 _HAND_OVER = (POLICY, NORMALIZATION)
 _META_KEYS = ("species", "algo", "seed", "timesteps", "mjcf_sha256")
 
@@ -78,7 +78,7 @@ class Bundle:
         Raises:
             ConfigError: it is damaged, or its animal is another one.
         """
-        return self.config_with(())
+        return self._build(())
 
     def config_with(self, overrides: Sequence[str]) -> Config:
         """Return its config with overrides of ``env``.
@@ -89,6 +89,9 @@ class Bundle:
         Raises:
             ConfigError: an override is invalid; see also :attr:`config`.
         """
+        return self._build(overrides) if overrides else self.config
+
+    def _build(self, overrides: Sequence[str]) -> Config:
         file = self.files.config
         config = OmegaConf.merge(base_values(), read_config(file))
         try:
@@ -107,7 +110,9 @@ class Bundle:
             for setting in read_settings(parsed)[0]:
                 check_needed(setting, [cfg])
         except ConfigError as error:
-            raise error if overrides else ConfigError(f"{file}: {error}") from error
+            if overrides:
+                raise
+            raise ConfigError(f"{file}: {error}") from error
         model = mjcf_path(cfg.species).resolve()
         ours = SPECIES_DIR in model.parents
         if not ours and not (model.is_file() and mjcf_hash(cfg.species) == self.meta["mjcf_sha256"]):

@@ -11,9 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.player import load_player
+from dinorl.config import ConfigError
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.render import Camera
 
+FORMATS = (".mp4", ".gif")
 FPS = 25  # every second control step at 50 Hz
 GIF_FPS, GIF_SIZE = 12.5, (320, 240)  # GIFs grow fast
 SPEED_WINDOW = 0.5  # s, averages the shown speed
@@ -30,8 +32,11 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
         seed: default the first evaluation seed.
 
     Raises:
+        ConfigError: the film has another format.
         RuntimeError: there is no OpenGL to draw with.
     """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{path}: expected a film that ends in {' or '.join(FORMATS)}")
     cfg, policy = bundle.config, load_player(bundle)
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def add_subcommand(self, name: str, summary: str) -> Parser:
         """Add a subcommand and return its parser."""
         if not self.subcommands:
-            self._below = self.add_subparsers(dest="subcommand", required=True)
+            self._below = self.add_subparsers(dest="subcommand")
         self.subcommands[name] = parser = self._below.add_parser(name, help=summary, description=summary)
         return parser
 

@@ -32,6 +32,11 @@ def call(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return refused
+    except RuntimeError as error:
+        if name == "dinorl":  # a bug: training reports its errors itself
+            raise
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
     except OSError as error:  # such as a full disk
         print(f"{name}: {_shown(error)}", file=sys.stderr)
         return 1

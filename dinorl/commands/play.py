@@ -33,9 +33,5 @@ def run(options: Namespace) -> int:
         return 0
     from dinorl.bundle.film import film
 
-    try:
-        path = film(bundle, options.video or Path("play.mp4"), options.seconds, options.seed)
-    except RuntimeError as error:  # no OpenGL
-        raise OSError(str(error)) from error
-    print(f"wrote {path}")
+    print(f"wrote {film(bundle, options.video or Path('play.mp4'), options.seconds, options.seed)}")
     return 0

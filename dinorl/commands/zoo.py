@@ -25,7 +25,7 @@ def run(options: Namespace) -> int:
     from dinorl.reports import zoo
     from dinorl.tracking.terminal import console
 
-    if options.subcommand == "list":
+    if options.subcommand in (None, "list"):
         console().print(zoo.table())
     elif options.subcommand == "add":
         print(f"wrote {zoo.add(Bundle.open(options.run))}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dinorl.config import STAGES, ConfigError, SpeciesConfig, conf_dir
+from dinorl.config import ALGORITHMS, STAGES, ConfigError, SpeciesConfig, conf_dir
 from dinorl.config.errors import nearest, unknown_option
 from dinorl.config.schema import stage_label
 from dinorl.config.species import species_config
@@ -24,7 +24,7 @@ from dinorl.config.strict import FOREIGN, known_keys
 from dinorl.config.tree import options
 
 # Tables that become nodes.
-TABLES = ("env", "ppo", "sac", "curriculum")
+TABLES = ("env", *ALGORITHMS, "curriculum")
 _STAGE_FILE = re.compile(r"stage([123])\w*\.toml$")
 
 

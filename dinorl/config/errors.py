@@ -6,8 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# a key in a hint
-_TYPED_KEY = re.compile(r"(?<![\w.])[a-z_]\w*(\.\w+)+(?==)")
+_DOTTED = r"[a-z_]\w*(?:\.\w+)+"  # a key in a hint
 
 
 class ConfigError(ValueError):
@@ -44,7 +43,7 @@ class ConfigError(ValueError):
             key=prefix + self.key,
             found=self.found,
             expected=self.expected,
-            hint=_TYPED_KEY.sub(lambda match: prefix + match[0], self.hint),
+            hint=re.sub(rf"(?<![\w.])(?:{re.escape(self.key)}|{_DOTTED})(?==)", lambda m: prefix + m[0], self.hint),
         )
 
 

@@ -17,7 +17,7 @@ from dinorl.config.check import checked, keys_of
 from dinorl.config.env import parameters_of
 from dinorl.config.errors import ConfigError, UnknownKey, unknown_key
 from dinorl.config.schema import Config, SpeciesConfig, config_type
-from dinorl.config.species import foreign_env_key, species_config
+from dinorl.config.species import foreign_env_key
 from dinorl.config.together import check_together
 
 # Kept in converted recipes, unused.
@@ -41,10 +41,18 @@ def build(cfg: DictConfig) -> Config:
     try:
         built = checked(config_type(algorithm), content)
     except UnknownKey as error:
-        known = known_keys(species_config(species), algorithm)
+        known = known_keys(_animal(content), algorithm)
         raise foreign_env_key(error.key, species) or unknown_key(error.key, known) from None
     check_together(built)
     return built
+
+
+def _animal(content: dict[str, Any]) -> SpeciesConfig | None:
+    """Return the species, which may be a user's own; None if it is invalid."""
+    try:
+        return checked(SpeciesConfig, content["species"], "species.")
+    except (ConfigError, KeyError):
+        return None
 
 
 def _chosen(content: dict[str, Any], group: str) -> str:

@@ -82,26 +82,26 @@ class RunFolder(TrackedFolder):
     status = Entry("status.json", "sweep/job.py", "RUNNING | DONE | FAILED | PRUNED | INTERRUPTED, gate, error")
     log = Entry("train.log", "sweep/job.py", "the run's log, with the traceback if it failed")
     hydra = Entry(".hydra", "Hydra", "the composed config, Hydra's own, and the overrides")
-    bundles = Entry("bundle", "bundle/bundle.py", "checkpoints by their step number")
-    best = Entry("bundle/best", "bundle/bundle.py", "the best evaluated checkpoint")
-    replay = Entry("replay", "training/resume.py", "SAC's replay buffer in segments, until the stage is done")
+    bundles = Entry("bundle", "bundle/write.py", "checkpoints by their step number")
+    best = Entry("bundle/best", "bundle/write.py", "the best evaluated checkpoint")
+    replay = Entry("replay", "learners/replay.py", "SAC's replay buffer in segments, until the stage is done")
     faults = Entry("faults", "training/faults.py", "simulations that broke down")
-    eval_csv = Entry("eval.csv", "training/follow.py", "every evaluation, a row each")
-    video = Entry("video.mp4", "training/stage.py", "the animal, at real speed")
+    eval_csv = Entry("eval.csv", "training/evaluations.py", "every evaluation, a row each")
+    video = Entry("video.mp4", "bundle/film.py", "the animal, at real speed")
     evaluation = Entry("evaluation.json", "reports/results.py", "the best checkpoint's metrics on unseen seeds")
 
 
 class BundleFolder(Folder):
     """One checkpoint."""
 
-    policy = Entry("policy.npz", "bundle/bundle.py", "weights of the policy that is evaluated")
-    optimizer = Entry("optimizer.npz", "bundle/bundle.py", "optimizer state")
-    normalization = Entry("normalization.npz", "bundle/bundle.py", "observation and reward statistics")
-    random = Entry("random.npz", "bundle/bundle.py", "random states")
-    meta = Entry("meta.json", "bundle/bundle.py", "counters, evaluation, versions, git sha, hash of the MJCF")
-    config = Entry("config.yaml", "bundle/bundle.py", "the composed config")
-    state = Entry("state.npz", "training/resume.py", "physics and counters, until the stage is done")
-    progress = Entry("progress.json", "training/resume.py", "gate and evaluations, until the stage is done")
+    policy = Entry("policy.npz", "bundle/write.py", "weights of the policy that is evaluated")
+    optimizer = Entry("optimizer.npz", "bundle/write.py", "optimizer state")
+    normalization = Entry("normalization.npz", "bundle/write.py", "observation and reward statistics")
+    random = Entry("random.npz", "bundle/write.py", "random states")
+    meta = Entry("meta.json", "bundle/write.py", "counters, evaluation, versions, git sha, hash of the MJCF")
+    config = Entry("config.yaml", "bundle/write.py", "the composed config")
+    state = Entry("state.npz", "bundle/write.py", "physics and counters, until the stage is done")
+    progress = Entry("progress.json", "bundle/write.py", "gate and evaluations, until the stage is done")
 
 
 META = BundleFolder.meta.name

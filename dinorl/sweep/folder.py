@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,7 @@ from dinorl.files.run_folder import (
     write_json,
 )
 from dinorl.sweep.plan import Job, Plan
+from dinorl.training.gate import STOPPED
 
 
 class SweepFolder:
@@ -138,5 +140,10 @@ class SweepFolder:
         return {
             job.key
             for job in plan.jobs
-            if known.get(job.folder) == job.key and (read_status(self.run_dir(job)) or {}).get("status") == "DONE"
+            if known.get(job.folder) == job.key and _finished(read_status(self.run_dir(job)) or {})
         }
+
+
+def _finished(state: Mapping[str, Any]) -> bool:
+    """Whether a stage needs no training: done, or stopped by a listener."""
+    return state.get("status") == "DONE" or state.get("gate") == STOPPED

@@ -66,8 +66,9 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         config = build(cfg)
         from dinorl.tracking.tracker import Tracker
         from dinorl.training import resume
+        from dinorl.training.gate import STOPPED
         from dinorl.training.interrupt import Interruption
-        from dinorl.training.stage import STOPPED, run_stage
+        from dinorl.training.stage import run_stage
 
         tracker = Tracker(config, folder)
         tracker.start()

@@ -100,6 +100,7 @@ class Launching:
             batches = [left] if attempt == 0 else [[job] for job in left]
             left = []
             for batch in filter(None, batches):
+                errors = {key: error for key, error in errors.items() if key not in {job.key for job in batch}}
                 errors |= self._batch(batch)
                 for job in batch:
                     state = read_status(self.folder.run_dir(job)) or {}

@@ -42,7 +42,7 @@ class LineageRuns:
         except ConfigError as error:
             if settings.required:
                 raise
-            say(str(error).partition(")")[0] + "); numbers are kept in the run folders")
+            say(f"{error.problem}; numbers are kept in the run folders")
 
     def open(self, plan: Plan) -> None:
         """Begin or resume a parent run for each lineage."""

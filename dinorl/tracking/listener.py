@@ -5,10 +5,14 @@ A listener can stop a stage only by its result of ``evaluated``.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Forwards everything to several listeners.
+    """Forwards everything to several listeners; an error in one of them is logged, and the stage goes on.
 
     Attributes:
         seconds: time spent in them.
@@ -57,35 +61,42 @@ class Listeners(Listener):
         self._listeners = tuple(listeners)
         self.seconds = 0.0
 
+    def _each(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of every listener; return the results of those without an error."""
+        begun, results = time.perf_counter(), []
+        for listener in self._listeners:
+            try:
+                results.append(getattr(listener, method)(*arguments))
+            except Exception:
+                log.exception("%s.%s failed", type(listener).__name__, method)
+        self.seconds += time.perf_counter() - begun
+        return results
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Pass on metrics."""
-        begun = time.perf_counter()
-        for listener in self._listeners:
-            listener.log_metrics(metrics, step)
-        self.seconds += time.perf_counter() - begun
+        self._each("log_metrics", metrics, step)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Pass on an artifact."""
-        for listener in self._listeners:
-            listener.log_artifact(path, folder)
+        self._each("log_artifact", path, folder)
 
     def progress(self, progress: Progress) -> None:
         """Pass on the progress."""
-        begun = time.perf_counter()
-        for listener in self._listeners:
-            listener.progress(progress)
-        self.seconds += time.perf_counter() - begun
+        self._each("progress", progress)
 
     def say(self, text: str) -> None:
         """Pass on a line."""
-        for listener in self._listeners:
-            listener.say(text)
+        self._each("say", text)
 
     def flush(self) -> None:
-        """Flush all."""
+        """Flush all.
+
+        Raises:
+            OSError: one of them cannot write; what it received would be lost.
+        """
         for listener in self._listeners:
             listener.flush()
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Notify all; return whether any stops the stage."""
-        return any([listener.evaluated(step, metrics) for listener in self._listeners])
+        return any(self._each("evaluated", step, metrics))

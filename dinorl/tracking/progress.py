@@ -24,7 +24,6 @@ class StageProgress:
         self.title = title
         self.console = Console(highlight=False)
         self._bar: Bar | None = None
-        self._begun = time.monotonic()
         self._next_line = 0.0
 
     def update(self, progress: Progress) -> None:

@@ -35,12 +35,12 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
             return
 
 
-def run_folder(run_id: str, uri: str | None = None) -> Path | None:
+def run_folder(run_id: str) -> Path | None:
     """Return the run folder of a stage's MLflow run, or None if there is no such run."""
-    if uri is None and not (OUTPUTS / DATABASE).exists():
+    if not (OUTPUTS / DATABASE).exists():
         return None
     try:
-        tags = client(uri or embedded_uri()).get_run(run_id).data.tags
+        tags = client(embedded_uri()).get_run(run_id).data.tags
     except store_errors():
         return None
     return Path(tags[FOLDER_TAG]) if FOLDER_TAG in tags else None

@@ -61,8 +61,9 @@ def create_store(settings: TrackingConfig) -> str:
         return _create_store(settings)
     except store_errors() as error:
         raise ConfigError(
-            f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)}). Start it, give another "
-            "tracking.uri, or type tracking.required=false: then numbers are kept in the run folders, to be sent later"
+            f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)})",
+            hint="Start it, give another tracking.uri, or type tracking.required=false: then numbers are kept in the "
+            "run folders, to be sent later",
         ) from error
 
 

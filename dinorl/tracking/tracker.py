@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinorl.config import Config, flatten, stage_label
+from dinorl.config import Config, flatten
 from dinorl.config.identity import identity
 from dinorl.files.provenance import git_sha
 from dinorl.tracking.listener import Listener, Progress
@@ -40,7 +40,7 @@ class Tracker(Listener):
     """
 
     def __init__(self, cfg: Config, run_dir: Path) -> None:
-        stage = stage_label(cfg.stage.name, cfg.species.event.name)
+        stage = cfg.stage_label
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
         self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
         self._every = cfg.tracking.log_every

@@ -21,12 +21,11 @@ from dinorl.tracking.listener import Listeners, Progress
 from dinorl.training import ramps, resume
 from dinorl.training.evaluations import Best, EvaluationTable
 from dinorl.training.faults import FaultFolder
-from dinorl.training.gate import Gate
+from dinorl.training.gate import STOPPED, Gate
 from dinorl.training.interrupt import Interruption
 
 # s between reports
 REPORT_EVERY = 1.0
-STOPPED = "stopped_by_listener"  # verdict
 
 
 class Follower:

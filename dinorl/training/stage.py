@@ -15,7 +15,6 @@ from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner, make_learner
 from dinorl.tracking.listener import Listener, Listeners
 from dinorl.training import ramps, resume
-from dinorl.training.follow import STOPPED as STOPPED
 from dinorl.training.follow import Follower
 from dinorl.training.interrupt import Interruption
 
