@@ -130,9 +130,7 @@ def config_keys() -> str:
         leaves = keys_of(conf_dir() / "algo" / f"{algorithm}.yaml")
         own = [row(*leaf) for leaf in leaves if leaf[0].startswith(f"{algorithm}.")]
         page += f"\n## {algorithm}\n\n{table(head, own)}"
-    top = re.findall(
-        r"^(seed|warm_start|resume|plan_only): *(\S+) *# *(.*)$", (conf_dir() / "config.yaml").read_text(), re.M
-    )
+    top = re.findall(TOP_LEVEL, (conf_dir() / "config.yaml").read_text(), re.M)
     page += f"\n## Top level\n\n{table(head, (row(*leaf) for leaf in top))}"
     for path in animals:
         leaves = [row(*leaf) for leaf in keys_of(path) if leaf[0].startswith("env.")]

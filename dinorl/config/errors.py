@@ -51,15 +51,13 @@ class UnknownKey(ConfigError):
     """A key does not exist."""
 
 
-def nearest(word: str, among: Iterable[str], count: int = 1) -> list[str]:
-    """Return known names similar to a word, best first."""
+def nearest(word: str, among: Iterable[str]) -> list[str]:
+    """Return the known name most similar to a word; empty if none is."""
     known = sorted(set(among))
     last = word.rsplit(".", 1)[-1]
     # same key in another node first
     same = [key for key in known if key.rsplit(".", 1)[-1] == last and key != word]
-    return (
-        same + [k for k in difflib.get_close_matches(word, known, n=count + len(same), cutoff=0.6) if k not in same]
-    )[:count]
+    return same[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
 
 
 def wrong_value(key: str, found: object, expected: str, example: object = None) -> ConfigError:
