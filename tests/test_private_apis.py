@@ -68,6 +68,13 @@ USED = (
     Private(f"{_SB3}.SAC._last_original_obs", "learners/sb3: where a resumed rollout begins"),
     Private(f"{_SB3}.SAC._current_progress_remaining", "learners/sac: the actor's share of the learning rate"),
     Private(f"{_SB3}.SAC._update_learning_rate", "learners/sac: overridden for the actor", takes=("optimizers",)),
+    Private(f"{_SB3}.SAC._setup_model", "learners/sac: overridden for fused optimizers"),
+    Private(f"{_SB3}.SAC._vec_normalize_env", "learners/sac: statistics of the minibatches"),
+    Private(f"{_SB3}.SAC._total_timesteps", "learners/sac: progress of the schedules"),
+    Private(
+        f"{_SB3}.SAC._update_current_progress_remaining", "learners/sac: progress of the schedules",
+        takes=("num_timesteps", "total_timesteps"),
+    ),
     Private(
         f"{_SB3}.SAC._sample_action", "learners/sac: warm-up steps use the current policy",
         takes=("learning_starts", "action_noise", "n_envs"),

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dinorl.bundle.locate import resolve
-from dinorl.config import Config, ConfigError, base_values, build
+from dinorl.config import Config, ConfigError, HandOver, base_values, build
 from dinorl.config.explain import explain
 from dinorl.config.overrides import check_needed, read_settings
 from dinorl.config.species import SPECIES_DIR, mjcf_hash, mjcf_path
@@ -161,15 +161,15 @@ class Bundle:
                 f"and {POLICY}.npz has {found:,}"
             )
 
-    def warm_start(self, learner: Learner) -> None:
-        """Warm-start a learner: policy weights and observation statistics.
+    def warm_start(self, learner: Learner, hand_over: HandOver = "all") -> None:
+        """Warm-start a learner; see :meth:`dinorl.learners.base.Learner.warm_start`.
 
         Raises:
             ConfigError: the bundle is of another animal, algorithm or network.
         """
         self.check_hand_over()
         try:
-            learner.warm_start(self._policy)
+            learner.warm_start(self._policy, hand_over)
         except ConfigError as error:
             raise ConfigError(
                 f"warm_start={self.path}: a policy of {self.meta['species']}/{self.meta['algo']} does not fit this "

@@ -11,6 +11,7 @@ from dinorl.config.schema import (
     CurriculumConfig,
     EvalConfig,
     EventConfig,
+    HandOver,
     SimConfig,
     SpeciesConfig,
     StageConfig,
@@ -25,7 +26,7 @@ from dinorl.config.tree import CONFIG_NAME, base_values, conf_dir
 
 __all__ = [
     "ALGORITHMS", "CONFIG_NAME", "MIN_EPISODES", "STAGES", "AlgoConfig", "Algorithm", "Config", "ConfigError",
-    "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "PPOConfig", "PPOPolicyConfig", "SACConfig",
-    "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "SweepConfig", "TrackingConfig", "base_values",
-    "build", "compose", "conf_dir", "env_config_type", "flatten", "stage_label", "to_container",
+    "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "HandOver", "PPOConfig", "PPOPolicyConfig",
+    "SACConfig", "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "SweepConfig", "TrackingConfig",
+    "base_values", "build", "compose", "conf_dir", "env_config_type", "flatten", "stage_label", "to_container",
 ]  # fmt: skip

@@ -204,6 +204,7 @@ class SACConfig(Algorithm):
     learning_starts: Annotated[Steps, example(5000)]
     train_freq: Annotated[Count, example(1)]
     gradient_steps: Annotated[Count, example(8)]
+    policy_delay: Annotated[Count, example(2)]
     n_steps: Annotated[Count, example(3)]
     save_replay_buffer: Flag
     policy_kwargs: SACPolicyConfig

@@ -98,6 +98,9 @@ class AlgoConfig:
 Ramp = Annotated[Steps, example(500000)]
 
 
+HandOver = Literal["all", "policy", "statistics", "nothing"]
+
+
 @dataclass(config=NODE)
 class CurriculumConfig:
     """A stage's budget, gate, warm-up and ramps."""
@@ -117,6 +120,7 @@ class CurriculumConfig:
     warmup_clip_range: Annotated[Positive | None, example(0.02)]
     warmup_ent_coef: Annotated[NonNegative | None, example(0.02)]
     warmup_actor_scale: Annotated[Share | None, example(0.0)]
+    hand_over: HandOver
     handover_log_std: Number | None
     push_scale: Annotated[NonNegative, example(1.5)]
     bearing_scale: Annotated[NonNegative, example(1.3)]

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dinorl.config import Config
+from dinorl.config import Config, HandOver
 from dinorl.envs.batch import BatchEnv, Episodes
 from dinorl.evaluation.evaluator import Policy
 
@@ -81,11 +81,13 @@ class Learner(Protocol):
     def state(self) -> dict[str, Arrays]:
         """Return ``policy``, ``optimizer``, ``normalization`` and ``random``: the files of a bundle."""
 
-    def warm_start(self, files: Mapping[str, Arrays]) -> None:
-        """Load policy weights and observation statistics of another stage.
+    def warm_start(self, files: Mapping[str, Arrays], hand_over: HandOver = "all") -> None:
+        """Load what another stage hands over.
 
         Args:
             files: ``policy`` and ``normalization`` as :meth:`state` returns them.
+            hand_over: ``all``: policy, value estimates and observation statistics; ``policy``: without value estimates;
+                ``statistics``: of observations alone; ``nothing``.
 
         Raises:
             ConfigError: they are of another animal, algorithm or network.

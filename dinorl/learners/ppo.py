@@ -29,6 +29,8 @@ def clip_schedule(cfg: Config) -> Schedule:
 class PPOLearner(SB3Learner):
     """PPO as a learner."""
 
+    value_estimates = ("mlp_extractor.value_net.", "value_net.")
+
     model: PPO
 
     def __init__(self, cfg: Config, env: VecNormalize) -> None:

@@ -1,20 +1,84 @@
-"""A replay buffer on disk, one segment between two bundles.
+"""The replay buffer: minibatches from it, and its segments on disk, one between two bundles.
 
 The whole buffer is too large to write with every bundle. A row is one step of the whole batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from stable_baselines3.common.buffers import ReplayBuffer
+import torch
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.files.run_folder import whole_file
 from dinorl.files.untrusted import read_arrays
 from dinorl.learners.base import Arrays
 
 _FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+class Minibatch(NamedTuple):
+    """Normalised transitions over up to ``n_steps`` steps."""
+
+    observations: torch.Tensor  # (batch, obs)
+    actions: torch.Tensor  # (batch, actuators)
+    returns: torch.Tensor  # (batch,) discounted rewards
+    discounts: torch.Tensor  # (batch,) of the value at next_observations; 0 after a fall or the event
+    next_observations: torch.Tensor  # (batch, obs)
+
+
+def minibatches(
+    buffer: ReplayBuffer, env: VecNormalize, count: int, size: int, device: torch.device
+) -> Iterator[Minibatch]:
+    """Yield random minibatches, gathered in one pass.
+
+    The same transitions as :class:`stable_baselines3.common.buffers.NStepReplayBuffer`'s: a return ends with its
+    episode, or at the newest step.
+
+    Args:
+        buffer: the replay buffer.
+        env: its running statistics normalise observations and rewards.
+        count: minibatches.
+        size: transitions in each.
+        device: of the tensors.
+    """
+    n = buffer.n_steps if isinstance(buffer, NStepReplayBuffer) else 1
+    filled = buffer.buffer_size if buffer.full else buffer.pos
+    step = np.random.randint(0, filled, count * size)
+    animal = np.random.randint(0, buffer.n_envs, count * size)
+    window, own = (step[:, None] + np.arange(n)) % buffer.buffer_size, animal[:, None]
+    ends = (buffer.dones[window, own] > 0) | (window == (buffer.pos - 1) % buffer.buffer_size)
+    steps = np.where(ends.any(axis=1), ends.argmax(axis=1), n - 1)
+    last = window[np.arange(step.size), steps]
+
+    gammas = (env.gamma ** np.arange(n + 1)).astype(np.float32)
+    rewards = env.normalize_reward(buffer.rewards[window, own])
+    returns = (rewards * gammas[:n] * (np.arange(n) <= steps[:, None])).sum(axis=1, dtype=np.float32)
+    ended = buffer.dones[last, animal] * (1.0 - buffer.timeouts[last, animal])
+    arrays = (
+        _normalized(env, buffer.observations[step, animal]),
+        buffer.actions[step, animal],
+        returns,
+        (1.0 - ended) * gammas[steps + 1],
+        _normalized(env, buffer.next_observations[last, animal]),
+    )
+    tensors = [torch.from_numpy(array).to(device) for array in arrays]
+    for parts in zip(*(torch.split(tensor, size) for tensor in tensors), strict=True):
+        yield Minibatch(*parts)
+
+
+def _normalized(env: VecNormalize, observations: np.ndarray) -> np.ndarray:
+    """Return observations as ``env.normalize_obs`` does, in place and in float32."""
+    rms = env.obs_rms
+    assert isinstance(rms, RunningMeanStd)
+    observations -= rms.mean.astype(np.float32)
+    observations *= (1.0 / np.sqrt(rms.var + env.epsilon)).astype(np.float32)
+    return np.clip(observations, -env.clip_obs, env.clip_obs, out=observations)
 
 
 def save(folder: Path, buffer: ReplayBuffer, added: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -11,16 +12,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
+from joblib import cpu_count
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.vec_env import VecNormalize
-from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dinorl.config import Config
+from dinorl.config import Config, HandOver
 from dinorl.learners import replay, state
 from dinorl.learners.base import Arrays
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
@@ -34,7 +37,23 @@ def make(cfg: Config, learning: bool) -> SACLearner:
     """Build SAC for a stage; without learning, with a replay buffer of one transition."""
     if not learning:
         cfg = replace(cfg, sim=replace(cfg.sim, n_envs=1), sac=replace(cfg.sac, buffer_size=1))
-    return SACLearner(cfg, make_env(cfg, learning))
+    # half for physics, half for learning, at the same time
+    threads = cfg.sim.threads or cpu_count()
+    env = make_env(replace(cfg, sim=replace(cfg.sim, threads=threads - threads // 2)), learning)
+    return SACLearner(cfg, env, parallel=threads > 1)
+
+
+def act(actor: Actor, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the actor's noisy actions, (n, actuators), and their log-probabilities, (n,).
+
+    A tanh of a normal distribution; log(1 - tanh(u)²) = 2 (log 2 - u - softplus(-2u)) holds for any u.
+    """
+    mean, log_std, _ = actor.get_action_dist_params(observations)
+    noise = torch.randn_like(mean)
+    u = mean + noise * log_std.exp()
+    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+    squashed = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
+    return torch.tanh(u), (normal - squashed).sum(dim=1)
 
 
 def replay_ratio(cfg: Config) -> float:
@@ -95,23 +114,100 @@ class StageSAC(SAC):
 
     Attributes:
         actor_share: the actor's share of the learning rate over the stage.
+        policy_delay: gradient steps of the critics per gradient step of the actor.
         actor_tau: EMA rate per gradient step; None: no average.
         average: the average actor; None before the first update.
     """
 
     actor_share: Schedule
+    policy_delay: int = 1
     actor_tau: float | None = None
     average: AveragedModel | None = None
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Learn, then update the average."""
+        """Update critics at every gradient step, actor and entropy coefficient at every ``policy_delay``-th.
+
+        The losses are Stable-Baselines3's. All minibatches are gathered at once, the actor's loss spends no gradients
+        on the critics, and nothing waits for a number.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(list(self.optimizers().values()))
         if self.actor_tau is not None and self.average is None:
             self.start_average()
-        super().train(gradient_steps, batch_size)
-        if self.actor_tau is not None and self.average is not None:
+        critic_losses, actor_losses, entropies = [], [], []
+        env = self._vec_normalize_env
+        assert env is not None
+        for batch in replay.minibatches(self.buffer, env, gradient_steps, batch_size, self.device):
+            critic_losses.append(self._update_critics(batch))
+            self._n_updates += 1
+            if self._n_updates % self.policy_delay == 0:
+                loss, log_prob = self._update_actor(batch.observations)
+                actor_losses.append(loss)
+                entropies.append(-log_prob)
+            self._follow_critics(self._target_parameters, self._critic_parameters, 0)
+        if self.average is not None and self.actor_tau is not None:
             decay = (1.0 - self.actor_tau) ** gradient_steps
             self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
             self.average.update_parameters(self.actor)
+        self.logger.record("train/n_updates", self._n_updates)
+        self.logger.record("train/critic_loss", torch.stack(critic_losses).mean())
+        self.logger.record("train/ent_coef", self._alpha())
+        if actor_losses:
+            self.logger.record("train/actor_loss", torch.stack(actor_losses).mean())
+            self.logger.record("train/entropy", torch.stack(entropies).mean())
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by the network that they update."""
+        own = {"actor": self.actor.optimizer, "critic": self.critic.optimizer}
+        return own if self.ent_coef_optimizer is None else own | {"ent_coef": self.ent_coef_optimizer}
+
+    @property
+    def buffer(self) -> ReplayBuffer:
+        """The replay buffer; a row is a step of the whole batch."""
+        assert isinstance(self.replay_buffer, ReplayBuffer)
+        return self.replay_buffer
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        for module in (self.actor, self.critic):
+            module.optimizer = torch.optim.Adam(module.parameters(), lr=self.lr_schedule(1.0), fused=True)
+        self._actor_parameters = list(self.actor.parameters())
+        self._critic_parameters = list(self.critic.parameters())
+        self._target_parameters = list(self.critic_target.parameters())
+        self._follow_critics = get_ema_multi_avg_fn(1.0 - self.tau)  # type: ignore[no-untyped-call]
+
+    def _alpha(self) -> torch.Tensor:
+        """Return the entropy coefficient."""
+        return self.ent_coef_tensor if self.log_ent_coef is None else self.log_ent_coef.detach().exp()[0]
+
+    def _update_critics(self, batch: replay.Minibatch) -> torch.Tensor:
+        """Regress both critics on the n-step target; return the loss."""
+        with torch.no_grad():
+            actions, log_prob = act(self.actor, batch.next_observations)
+            values = torch.cat(self.critic_target(batch.next_observations, actions), dim=1).amin(dim=1)
+            target = batch.returns + batch.discounts * (values - self._alpha() * log_prob)
+        losses = [F.mse_loss(value[:, 0], target) for value in self.critic(batch.observations, batch.actions)]
+        loss = 0.5 * torch.stack(losses).sum()
+        self.critic.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.critic.optimizer.step()
+        return loss.detach()
+
+    def _update_actor(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Update actor and entropy coefficient; return the loss and the mean log-probability."""
+        actions, log_prob = act(self.actor, observations)
+        values = torch.cat(self.critic(observations, actions), dim=1).amin(dim=1)
+        loss = (self._alpha() * log_prob - values).mean()
+        self.actor.optimizer.zero_grad()
+        loss.backward(inputs=self._actor_parameters)  # type: ignore[no-untyped-call]
+        self.actor.optimizer.step()
+        mean = log_prob.detach().mean()
+        if self.ent_coef_optimizer is not None and self.log_ent_coef is not None:
+            self.ent_coef_optimizer.zero_grad()
+            entropy_loss = -self.log_ent_coef * (mean + float(self.target_entropy))
+            entropy_loss.sum().backward()  # type: ignore[no-untyped-call]
+            self.ent_coef_optimizer.step()
+        return loss.detach(), mean
 
     def start_average(self) -> None:
         """Start the average at the current actor."""
@@ -150,11 +246,18 @@ class StageSAC(SAC):
 
 
 class SACLearner(SB3Learner):
-    """SAC as a learner."""
+    """SAC as a learner.
 
+    Args:
+        cfg: the composed config.
+        env: the training environment.
+        parallel: learn while the batch steps. The results are the same.
+    """
+
+    value_estimates = ("critic.", "critic_target.")
     model: StageSAC
 
-    def __init__(self, cfg: Config, env: VecNormalize) -> None:
+    def __init__(self, cfg: Config, env: VecNormalize, parallel: bool) -> None:
         sac = cfg.sac
         tuned = isinstance(sac.ent_coef, str)  # tuned entropy coefficient
         model = StageSAC(
@@ -167,7 +270,7 @@ class SACLearner(SB3Learner):
             tau=sac.tau,
             gamma=sac.gamma,
             train_freq=sac.train_freq,
-            gradient_steps=sac.gradient_steps,
+            gradient_steps=0,  # _update does them
             n_steps=sac.n_steps,
             ent_coef=sac.ent_coef if tuned else float(sac.ent_coef),
             target_entropy=sac.target_entropy,
@@ -178,22 +281,16 @@ class SACLearner(SB3Learner):
             seed=cfg.seed,
             device="cpu",
         )
-        model.actor_share, model.actor_tau = actor_schedule(cfg), sac.actor_tau
+        model.actor_share, model.actor_tau, model.policy_delay = actor_schedule(cfg), sac.actor_tau, sac.policy_delay
         super().__init__(cfg, model, env)
         self.resumable = sac.save_replay_buffer
+        self.raw.do_meanwhile(self._update, parallel)
         self._entropy = (
             None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg.curriculum)
         )
         # start at the home pose; large random actions only teach falling
         _settle(model.actor.mu, 0.0)
         self.explore(sac.policy_kwargs.log_std_init)
-
-    @property
-    def buffer(self) -> ReplayBuffer:
-        """The replay buffer; a row is a step of the whole batch."""
-        buffer = self.model.replay_buffer
-        assert isinstance(buffer, ReplayBuffer)
-        return buffer
 
     def explore(self, log_std: float) -> None:
         """Set the standard deviation of actions in every state."""
@@ -204,9 +301,16 @@ class SACLearner(SB3Learner):
         if self._entropy is not None:
             self.model.ent_coef_tensor.fill_(self._entropy(self._progress_remaining))
 
+    def _update(self) -> None:
+        """Learn from the steps before the current one."""
+        sac, model = self.cfg.sac, self.model
+        if self.timesteps > sac.learning_starts and self.timesteps // self.raw.num_envs % sac.train_freq == 0:
+            model._update_current_progress_remaining(self.timesteps, model._total_timesteps)
+            model.train(sac.gradient_steps, sac.batch_size)
+
     def describe(self) -> tuple[list[str], dict[str, float]]:
         """Return the replay ratio and the buffer's size."""
-        ratio, buffer = replay_ratio(self.cfg), self.buffer
+        ratio, buffer = replay_ratio(self.cfg), self.model.buffer
         size = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
         lines = [
             f"replay ratio {ratio:g} gradient steps per environment step",
@@ -217,9 +321,7 @@ class SACLearner(SB3Learner):
     # State -----------------------------------------------------------------------------------------------------------
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        model = self.model
-        optimizers = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
-        return optimizers if model.ent_coef_optimizer is None else optimizers | {"ent_coef": model.ent_coef_optimizer}
+        return self.model.optimizers()
 
     def _policy_arrays(self) -> Arrays:
         with self.model.averaged():
@@ -235,9 +337,9 @@ class SACLearner(SB3Learner):
             files["optimizer"] |= {ACTOR + key: value for key, value in actor.items()}
         return files
 
-    def warm_start(self, files: Mapping[str, Arrays]) -> None:
-        """Load policy weights and observation statistics; restart the average there."""
-        super().warm_start(files)
+    def warm_start(self, files: Mapping[str, Arrays], hand_over: HandOver = "all") -> None:
+        """Load what another stage hands over; restart the average there."""
+        super().warm_start(files, hand_over)
         self.model.average = None
 
     def load(self, files: Mapping[str, Arrays]) -> None:
@@ -256,19 +358,19 @@ class SACLearner(SB3Learner):
     def restore(self, position: Mapping[str, np.ndarray], experience: Mapping[str, np.ndarray]) -> None:
         """Resume from a position and its experience."""
         super().restore(position, experience)
-        replay.load(self.buffer, dict(experience), self.timesteps // self.raw.num_envs)
+        replay.load(self.model.buffer, dict(experience), self.timesteps // self.raw.num_envs)
 
     def save_experience(self, folder: Path) -> None:
         """Write the experience since the last call."""
-        replay.save(folder, self.buffer, self.timesteps // self.raw.num_envs)
+        replay.save(folder, self.model.buffer, self.timesteps // self.raw.num_envs)
 
     def read_experience(self, folder: Path, timesteps: int) -> Arrays:
         """Return the replay buffer's arrays after ``timesteps`` environment steps."""
-        return replay.read(folder, self.buffer, timesteps // self.raw.num_envs)
+        return replay.read(folder, self.model.buffer, timesteps // self.raw.num_envs)
 
     def trim_experience(self, folder: Path, timesteps: int) -> None:
         """Delete segments that no bundle needs."""
-        replay.trim(folder, self.buffer, timesteps // self.raw.num_envs)
+        replay.trim(folder, self.model.buffer, timesteps // self.raw.num_envs)
 
 
 def _settle(layer: object, answer: float) -> None:

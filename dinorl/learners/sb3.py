@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dinorl.config import Config, ConfigError
+from dinorl.config import Config, ConfigError, HandOver
 from dinorl.envs.batch import Episodes
 from dinorl.evaluation.evaluator import Policy
 from dinorl.learners import state
@@ -54,12 +54,16 @@ class SB3Learner:
 
     It keeps no experience: algorithms with a replay buffer override that.
 
+    Attributes:
+        value_estimates: prefixes of the value estimates' weights.
+
     Args:
         cfg: the composed config.
         model: the algorithm.
         env: the model's environment.
     """
 
+    value_estimates: ClassVar[tuple[str, ...]]
     resumable = True
 
     def __init__(self, cfg: Config, model: BaseAlgorithm, env: VecNormalize) -> None:
@@ -138,16 +142,21 @@ class SB3Learner:
             "random": state.random_arrays(),
         }
 
-    def warm_start(self, files: Mapping[str, Arrays]) -> None:
-        """Load policy weights and observation statistics."""
-        weights = files["policy"]
-        own = self.model.policy.state_dict()
+    def warm_start(self, files: Mapping[str, Arrays], hand_over: HandOver = "all") -> None:
+        """Load what another stage hands over."""
+        if hand_over in ("all", "policy"):
+            self._load_weights(files["policy"], () if hand_over == "all" else self.value_estimates)
+        if hand_over != "nothing":
+            state.load_statistics(files["normalization"], "obs", self.env.obs_rms)
+
+    def _load_weights(self, weights: Arrays, but: tuple[str, ...]) -> None:
+        """Load the policy's weights ``but`` those with these prefixes."""
+        own = {key: value for key, value in self.model.policy.state_dict().items() if not key.startswith(but)}
         for key, value in own.items():
             if key not in weights or weights[key].shape != value.shape or weights[key].dtype.kind != "f":
                 found = "nothing" if key not in weights else f"{weights[key].dtype} {weights[key].shape}"
                 raise ConfigError(f"expected {key} of float {tuple(value.shape)}, found {found}")
-        self.model.policy.load_state_dict({key: torch.from_numpy(weights[key]) for key in own})
-        state.load_statistics(files["normalization"], "obs", self.env.obs_rms)
+        self.model.policy.load_state_dict({key: torch.from_numpy(weights[key]) for key in own}, strict=False)
 
     def load(self, files: Mapping[str, Arrays]) -> None:
         """Load :meth:`state`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from dinorl.config import Config
-from dinorl.envs.batch import BatchEnv, Episodes
+from dinorl.envs.batch import BatchEnv, Episodes, Step
 from dinorl.envs.mirror import mirror_of
 from dinorl.envs.render import Camera
 from dinorl.tasks.observation import clock
@@ -38,6 +39,8 @@ class DinoVecEnv(VecEnv):
         self._actions = np.zeros((self.batch.n, *self.batch.action_space.shape))
         self._camera: Camera | None = None
         self._begun = time.time()
+        self._meanwhile: Callable[[], None] | None = None
+        self._stepper: ThreadPoolExecutor | None = None
         self.drained: list[Episodes] = []
 
     def reset(self) -> VecEnvObs:
@@ -58,7 +61,7 @@ class DinoVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Advance every animal by one control step, with autoreset."""
-        step = self.batch.step(self._actions)
+        step = self._step()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         ended = step.episodes
         if ended.ids.size:
@@ -70,13 +73,38 @@ class DinoVecEnv(VecEnv):
                 infos[i] = info | {"terminal_observation": last, "TimeLimit.truncated": cut}
         return step.observation, step.reward.astype(np.float32), step.terminated | step.truncated, infos
 
+    def do_meanwhile(self, work: Callable[[], None], parallel: bool) -> None:
+        """Call ``work`` in each step, before the step's result is known.
+
+        Args:
+            work: what does not need that result.
+            parallel: step the batch at the same time, in a thread of its own.
+        """
+        self._meanwhile = work
+        self._stepper = ThreadPoolExecutor(1) if parallel else None
+
+    def _step(self) -> Step:
+        if self._meanwhile is None:
+            return self.batch.step(self._actions)
+        if self._stepper is None:
+            self._meanwhile()
+            return self.batch.step(self._actions)
+        stepping = self._stepper.submit(self.batch.step, self._actions)
+        try:
+            self._meanwhile()
+        finally:
+            wait([stepping])
+        return stepping.result()
+
     def drain_episodes(self) -> list[Episodes]:
         """Return the episodes that ended since the last call."""
         drained, self.drained = self.drained, []
         return drained
 
     def close(self) -> None:
-        """Free the renderer, if there is one."""
+        """Free the renderer and the thread, if there are any."""
+        if self._stepper is not None:
+            self._stepper.shutdown()
         if self._camera is not None:
             self._camera.close()
             self._camera = None

@@ -90,7 +90,7 @@ def run_stage(
 def _warm_start(cfg: Config, learner: Learner, listeners: Listeners) -> None:
     assert cfg.warm_start is not None
     bundle = Bundle.open(cfg.warm_start)
-    bundle.warm_start(learner)
+    bundle.warm_start(learner, cfg.curriculum.hand_over)
     if cfg.curriculum.handover_log_std is not None:
         learner.explore(cfg.curriculum.handover_log_std)
     listeners.say(f"starts from {bundle}")
