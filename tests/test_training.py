@@ -20,7 +20,7 @@ from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import resolve
 from dinorl.bundle.player import load_player
 from dinorl.config import ALGORITHMS as KNOWN
-from dinorl.config import Config, ConfigError, compose
+from dinorl.config import Config, ConfigError, HandOver, compose
 from dinorl.evaluation.evaluator import Evaluator
 from dinorl.learners import state
 from dinorl.learners.base import make_learner
@@ -174,6 +174,29 @@ def test_warm_start_policy_obs_stats_only(tmp_path: Path) -> None:
     np.testing.assert_array_equal(learner.env.obs_rms.mean, handed.arrays("normalization")["obs_mean"])
     assert learner.env.ret_rms.count == fresh_reward_statistics
     assert not learner.model.policy.optimizer.state_dict()["state"]
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("hand_over", ["all", "policy", "statistics", "nothing"])
+def test_hand_over_chooses_parts(algo: str, hand_over: HandOver, tmp_path: Path) -> None:
+    before = small_learner(small(f"algo={algo}", "stage=balance"))
+    for value in before.model.policy.state_dict().values():
+        value += 1.0
+    before.env.obs_rms.mean += 1.0
+    bundle = Bundle(write.save(tmp_path / "b", before, before.cfg, {}))
+    learner = small_learner(small(f"algo={algo}", "stage=locomotion"))
+    fresh = {key: value.clone() for key, value in learner.model.policy.state_dict().items()}
+    bundle.warm_start(learner, hand_over)
+    values = {"ppo": "value_net", "sac": "critic"}[algo]
+    for key, value in learner.model.policy.state_dict().items():
+        handed = hand_over == "all" or (hand_over == "policy" and values not in key)
+        torch.testing.assert_close(value, bundle_tensor(bundle, key) if handed else fresh[key], rtol=0, atol=0)
+    handed = hand_over != "nothing"
+    np.testing.assert_array_equal(learner.env.obs_rms.mean, before.env.obs_rms.mean if handed else 0.0)
+
+
+def bundle_tensor(bundle: Bundle, key: str) -> torch.Tensor:
+    return torch.from_numpy(bundle.arrays("policy")[key])
 
 
 def test_actor_ema_acts_and_transfers(tmp_path: Path) -> None:

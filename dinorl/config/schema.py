@@ -98,7 +98,9 @@ class AlgoConfig:
 Ramp = Annotated[Steps, example(500000)]
 
 
+# What a stage gets from the one before.
 HandOver = Literal["all", "policy", "statistics", "nothing"]
+POLICY_HANDED_OVER = ("all", "policy")
 
 
 @dataclass(config=NODE)

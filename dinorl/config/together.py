@@ -7,7 +7,7 @@ import math
 from dinorl.config.algorithms import ALGORITHMS
 from dinorl.config.env import parameters_of
 from dinorl.config.errors import ConfigError
-from dinorl.config.schema import Config
+from dinorl.config.schema import POLICY_HANDED_OVER, Config
 from dinorl.tasks.declare import Need
 
 # Fewer prove nothing.
@@ -86,6 +86,13 @@ def _warmup(key: str) -> Need:
 NEEDS: dict[str, Need] = {
     "curriculum.warmup_clip_range": _warmup("warmup_clip_range"),
     "curriculum.warmup_actor_scale": _warmup("warmup_actor_scale"),
+    "curriculum.handover_log_std": Need(
+        lambda c: c.curriculum.hand_over in POLICY_HANDED_OVER, "no policy is handed over",
+        "Type curriculum.hand_over=all",
+    ),
+    "warm_start": Need(
+        lambda c: c.curriculum.hand_over != "nothing", "nothing is handed over", "Type curriculum.hand_over=all"
+    ),
     "curriculum.push_scale": Need(
         lambda c: c.env.push_interval > 0.0 and c.env.push_speed > 0.0, "nobody is pushed",
         "Type env.push_interval=2.0 env.push_speed=0.3",

@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dinorl.config import Config, ConfigError, HandOver
+from dinorl.config import POLICY_HANDED_OVER, Config, ConfigError, HandOver
 from dinorl.envs.batch import Episodes
 from dinorl.evaluation.evaluator import Policy
 from dinorl.learners import state
@@ -144,7 +144,7 @@ class SB3Learner:
 
     def warm_start(self, files: Mapping[str, Arrays], hand_over: HandOver = "all") -> None:
         """Load what another stage hands over."""
-        if hand_over in ("all", "policy"):
+        if hand_over in POLICY_HANDED_OVER:
             self._load_weights(files["policy"], () if hand_over == "all" else self.value_estimates)
         if hand_over != "nothing":
             state.load_statistics(files["normalization"], "obs", self.env.obs_rms)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
-from dinorl.config import ALGORITHMS, Config, ConfigError
+from dinorl.config import ALGORITHMS, POLICY_HANDED_OVER, Config, ConfigError
 from dinorl.config.explain import unused_algorithm
 from dinorl.config.identity import job_key
 from dinorl.config.overrides import Setting, check_needed, stage_overrides
@@ -143,12 +143,12 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def check_fits(before: Config, after: Config, stage: str) -> None:
-    """Check that a warm start keeps animal, algorithm and network."""
-    what_must_match = [
-        ("species", before.species.name, after.species.name),
-        ("algo", before.algo.name, after.algo.name),
-    ]
-    if before.algo.name == after.algo.name:
+    """Check that a warm start keeps the animal and, if the policy is handed over, algorithm and network."""
+    what_must_match = [("species", before.species.name, after.species.name)]
+    policy = after.curriculum.hand_over in POLICY_HANDED_OVER
+    if policy:
+        what_must_match.append(("algo", before.algo.name, after.algo.name))
+    if policy and before.algo.name == after.algo.name:
         one, other = before.algorithm.policy_kwargs, after.algorithm.policy_kwargs
         node = f"{after.algo.name}.policy_kwargs"
         what_must_match += [

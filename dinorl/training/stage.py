@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.film import film
-from dinorl.config import MIN_EPISODES, Config
+from dinorl.config import MIN_EPISODES, POLICY_HANDED_OVER, Config
 from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner, make_learner
 from dinorl.tracking.listener import Listener, Listeners
@@ -91,9 +91,11 @@ def _warm_start(cfg: Config, learner: Learner, listeners: Listeners) -> None:
     assert cfg.warm_start is not None
     bundle = Bundle.open(cfg.warm_start)
     bundle.warm_start(learner, cfg.curriculum.hand_over)
-    if cfg.curriculum.handover_log_std is not None:
+    if cfg.curriculum.handover_log_std is not None and cfg.curriculum.hand_over in POLICY_HANDED_OVER:
         learner.explore(cfg.curriculum.handover_log_std)
-    listeners.say(f"starts from {bundle}")
+    what = cfg.curriculum.hand_over
+    parts = {"policy": " (policy, observation statistics)", "statistics": " (observation statistics)"}
+    listeners.say("starts from scratch" if what == "nothing" else f"starts from {bundle}{parts.get(what, '')}")
 
 
 def _announce(cfg: Config, learner: Learner, listeners: Listeners) -> None:
