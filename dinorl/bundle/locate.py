@@ -12,7 +12,7 @@ ZOO = "zoo"
 
 
 def zoo() -> dict[str, Path]:
-    """Return dinorl's zoo bundles by name, such as ``trex/bite``."""
+    """Return dinorl's zoo bundles by name, such as ``trex/bite`` (PPO's) and ``trex/bite-sac``."""
     folders = sorted(path.parent for path in SPECIES_DIR.glob(f"*/{ZOO}/*/{META}"))
     return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
 
@@ -36,9 +36,11 @@ def resolve(where: str | Path) -> Path:
         if folder is not None:
             return resolve(folder)
     found = "it does not exist" if not path.exists() else f"found no {META} in it, in bundle/ or in bundle/best/"
+    species = str(where).partition("/")[0]
+    names = ", ".join(name for name in zoo() if name.startswith(f"{species}/")) or "one that dinorl zoo list shows"
     raise ConfigError(
         f"{where}: no bundle there: {found}. Give the path of a bundle, of a stage's run folder, an MLflow run id, or "
-        "a name that dinorl zoo list shows"
+        f"a name of the zoo: {names}"
     )
 
 

@@ -6,6 +6,7 @@ from dinorl.config.env import EnvConfig
 from dinorl.config.errors import ConfigError
 from dinorl.config.schema import (
     POLICY_HANDED_OVER,
+    RAMPED_WEIGHT,
     STAGES,
     AlgoConfig,
     Config,
@@ -26,9 +27,9 @@ from dinorl.config.together import MIN_EPISODES
 from dinorl.config.tree import CONFIG_NAME, base_values, conf_dir
 
 __all__ = [
-    "ALGORITHMS", "CONFIG_NAME", "MIN_EPISODES", "POLICY_HANDED_OVER", "STAGES", "AlgoConfig", "Algorithm", "Config",
-    "ConfigError", "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "HandOver", "PPOConfig",
-    "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig", "SweepConfig",
-    "TrackingConfig", "base_values", "build", "compose", "conf_dir", "env_config_type", "flatten", "stage_label",
-    "to_container",
+    "ALGORITHMS", "CONFIG_NAME", "MIN_EPISODES", "POLICY_HANDED_OVER", "RAMPED_WEIGHT", "STAGES", "AlgoConfig",
+    "Algorithm", "Config", "ConfigError", "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "HandOver",
+    "PPOConfig", "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig",
+    "SweepConfig", "TrackingConfig", "base_values", "build", "compose", "conf_dir", "env_config_type", "flatten",
+    "stage_label", "to_container",
 ]  # fmt: skip

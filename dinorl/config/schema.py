@@ -101,6 +101,8 @@ Ramp = Annotated[Steps, example(500000)]
 # What a stage gets from the one before.
 HandOver = Literal["all", "policy", "statistics", "nothing"]
 POLICY_HANDED_OVER = ("all", "policy")
+# The reward weight of curriculum.ramp_*.
+RAMPED_WEIGHT = "forward_vel_weight"
 
 
 @dataclass(config=NODE)

@@ -97,6 +97,8 @@ class BatchEnv:
         bearing_scale: scale of ``env.first_target_bearing_range``.
         max_episode_steps: control steps before truncation; default ``env.max_episode_steps``.
         signals: of the last step, before any reset.
+        kept_term: a reward term, the unweighted values of which are kept in ``kept``.
+        kept: (n,) its values in the last step.
         diverged: count of diverged simulations so far.
         faults: the first of them since the list was last cleared.
     """
@@ -117,6 +119,8 @@ class BatchEnv:
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
         self.signals: Signals
+        self.kept_term: str | None = None
+        self.kept = np.zeros(self.n)
         self.diverged = 0
         self.faults: list[Fault] = []
         self.seeds = np.arange(self.n, dtype=np.uint64)
@@ -242,6 +246,8 @@ class BatchEnv:
         """Return and sum the (n,) rewards of a step; diverged animals get nothing and lose the bonus."""
         task = self.task
         paid = task.rewards(s, fell)
+        if self.kept_term is not None:
+            self.kept = np.where(diverged, 0.0, task.terms[self.kept_term](s))
         if diverged.any():
             for value in paid.values():
                 value[diverged] = 0.0

@@ -5,9 +5,9 @@ The whole buffer is too large to write with every bundle. A row is one step of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,34 @@ from dinorl.files.run_folder import whole_file
 from dinorl.files.untrusted import read_arrays
 from dinorl.learners.base import Arrays
 
-_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "ramped")
+
+
+class RampedReplayBuffer(NStepReplayBuffer):
+    """A replay buffer whose old rewards follow a ramp: it keeps the ramped term apart.
+
+    Args:
+        term: returns the last step's unweighted term, (n_envs,), and the term's weight now.
+    """
+
+    def __init__(self, *args: Any, term: Callable[[], tuple[np.ndarray, float]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._term = term
+        self.ramped = np.zeros_like(self.rewards)
+
+    @property
+    def weight(self) -> float:
+        """The weight of the ramped term now."""
+        return self._term()[1]
+
+    def add(
+        self, obs: np.ndarray, next_obs: np.ndarray, action: np.ndarray, reward: np.ndarray, done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """Add a step of the batch."""
+        term, weight = self._term()
+        self.ramped[self.pos] = term
+        super().add(obs, next_obs, action, reward - weight * term, done, infos)
 
 
 class Minibatch(NamedTuple):
@@ -57,7 +84,10 @@ def minibatches(
     last = window[np.arange(step.size), steps]
 
     gammas = (env.gamma ** np.arange(n + 1)).astype(np.float32)
-    rewards = env.normalize_reward(buffer.rewards[window, own])
+    rewards = buffer.rewards[window, own]
+    if isinstance(buffer, RampedReplayBuffer):
+        rewards = rewards + buffer.weight * buffer.ramped[window, own]
+    rewards = env.normalize_reward(rewards)
     returns = (rewards * gammas[:n] * (np.arange(n) <= steps[:, None])).sum(axis=1, dtype=np.float32)
     ended = buffer.dones[last, animal] * (1.0 - buffer.timeouts[last, animal])
     arrays = (
@@ -92,7 +122,7 @@ def save(folder: Path, buffer: ReplayBuffer, added: int) -> None:
         return
     rows = np.arange(begin, added) % buffer.buffer_size
     with whole_file(folder / f"{begin}-{added}.npz") as building:
-        np.savez(building, **{name: getattr(buffer, name)[rows] for name in _FIELDS})
+        np.savez(building, **{name: array[rows] for name, array in _arrays(buffer).items()})
 
 
 def read(folder: Path, buffer: ReplayBuffer, added: int) -> Arrays:
@@ -102,7 +132,7 @@ def read(folder: Path, buffer: ReplayBuffer, added: int) -> Arrays:
         ValueError: a segment is missing.
         ConfigError: a segment is damaged.
     """
-    arrays = {name: np.zeros_like(getattr(buffer, name)) for name in _FIELDS}
+    arrays = {name: np.zeros_like(array) for name, array in _arrays(buffer).items()}
     wanted = reached = max(0, added - buffer.buffer_size)
     for first, end, path in _segments(folder):
         if end <= wanted or end > added:
@@ -111,8 +141,8 @@ def read(folder: Path, buffer: ReplayBuffer, added: int) -> Arrays:
             break
         segment = read_arrays(path, largest=None)
         rows = np.arange(first, end) % buffer.buffer_size
-        for name in _FIELDS:
-            arrays[name][rows] = segment[name]
+        for name, array in arrays.items():
+            array[rows] = segment[name]
         reached = end
     if reached != added:
         raise ValueError(f"the replay buffer in {folder} lacks the steps from {reached} to {added}")
@@ -131,6 +161,10 @@ def trim(folder: Path, buffer: ReplayBuffer, oldest: int) -> None:
     for _, end, path in _segments(folder):
         if end <= oldest - buffer.buffer_size:
             path.unlink()
+
+
+def _arrays(buffer: ReplayBuffer) -> dict[str, Any]:
+    return {name: getattr(buffer, name) for name in _FIELDS if hasattr(buffer, name)}
 
 
 def _segments(folder: Path) -> list[tuple[int, int, Path]]:

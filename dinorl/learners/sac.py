@@ -23,11 +23,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dinorl.config import Config, HandOver
+from dinorl.config import RAMPED_WEIGHT, Config, HandOver
+from dinorl.envs.batch import BatchEnv
 from dinorl.learners import replay, state
 from dinorl.learners.base import Arrays
-from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
+from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env, raw_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+from dinorl.tasks.declare import logged_name
 
 # Learning actor in optimizer.npz; policy.npz has its average.
 ACTOR = "learner/"
@@ -260,6 +262,7 @@ class SACLearner(SB3Learner):
     def __init__(self, cfg: Config, env: VecNormalize, parallel: bool) -> None:
         sac = cfg.sac
         tuned = isinstance(sac.ent_coef, str)  # tuned entropy coefficient
+        ramped = None if cfg.curriculum.ramp_start_value is None else _ramped(cfg, raw_env(env).batch)
         model = StageSAC(
             LayerNormSACPolicy if sac.policy_kwargs.layer_norm else "MlpPolicy",
             env,
@@ -271,7 +274,9 @@ class SACLearner(SB3Learner):
             gamma=sac.gamma,
             train_freq=sac.train_freq,
             gradient_steps=0,  # _update does them
-            n_steps=sac.n_steps,
+            n_steps=1 if ramped else sac.n_steps,
+            replay_buffer_class=replay.RampedReplayBuffer if ramped else None,
+            replay_buffer_kwargs=ramped,
             ent_coef=sac.ent_coef if tuned else float(sac.ent_coef),
             target_entropy=sac.target_entropy,
             policy_kwargs={
@@ -371,6 +376,16 @@ class SACLearner(SB3Learner):
     def trim_experience(self, folder: Path, timesteps: int) -> None:
         """Delete segments that no bundle needs."""
         replay.trim(folder, self.model.buffer, timesteps // self.raw.num_envs)
+
+
+def _ramped(cfg: Config, batch: BatchEnv) -> dict[str, Any]:
+    """Return arguments of the replay buffer for a ramped reward."""
+    name = batch.kept_term = logged_name(RAMPED_WEIGHT)
+    return {
+        "n_steps": cfg.sac.n_steps,
+        "gamma": cfg.sac.gamma,
+        "term": lambda: (batch.kept, batch.task.weights[name]),
+    }
 
 
 def _settle(layer: object, answer: float) -> None:

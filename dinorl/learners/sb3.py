@@ -44,6 +44,13 @@ def make_env(cfg: Config, learning: bool) -> VecNormalize:
     return normalized(MirrorVecEnv(raw) if cfg.algorithm.policy_kwargs.mirror else raw, cfg.algorithm.gamma)
 
 
+def raw_env(env: VecNormalize) -> DinoVecEnv:
+    """Return the environment below its wrappers."""
+    raw = env.unwrapped
+    assert isinstance(raw, DinoVecEnv)
+    return raw
+
+
 def normalized(env: VecEnv, gamma: float) -> VecNormalize:
     """Normalise observations and rewards; ``gamma`` must be the algorithm's."""
     return VecNormalize(env, gamma=gamma, clip_obs=OBS_CLIP, epsilon=OBS_EPSILON)
@@ -69,9 +76,8 @@ class SB3Learner:
     def __init__(self, cfg: Config, model: BaseAlgorithm, env: VecNormalize) -> None:
         self.cfg, self.model, self.env = cfg, model, env
         self.mirror = env.venv.mirror if isinstance(env.venv, MirrorVecEnv) else None
-        raw = env.unwrapped
-        assert isinstance(raw, DinoVecEnv)
-        self.raw, self.batch = raw, raw.batch
+        self.raw = raw_env(env)
+        self.batch = self.raw.batch
         env.seed(TRAINING_SEEDS + cfg.seed * SEEDS_PER_RUN)  # SB3 seeded from cfg.seed
         self._writer = HookWriter()
         model.set_logger(Logger(folder=None, output_formats=[self._writer]))

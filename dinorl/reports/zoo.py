@@ -49,10 +49,10 @@ def add(bundle: Bundle) -> Path:
     size = sum((bundle.path / name).stat().st_size for name in KEPT)
     if size > LARGEST:
         raise ConfigError(f"{bundle}: {size:,} bytes; a zoo bundle has at most {LARGEST:,}")
-    stage = cfg.stage_label
-    written = _card(bundle, f"{cfg.species.name}/{stage}")
-    folder: Path = SPECIES_DIR / cfg.species.name / ZOO / stage
-    building = folder.parent / f".{stage}"  # the source may be this folder
+    name = cfg.stage_label if cfg.algo.name == "ppo" else f"{cfg.stage_label}-{cfg.algo.name}"
+    written = _card(bundle, f"{cfg.species.name}/{name}")
+    folder: Path = SPECIES_DIR / cfg.species.name / ZOO / name
+    building = folder.parent / f".{name}"  # the source may be this folder
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     for name in KEPT:

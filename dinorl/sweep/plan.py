@@ -163,6 +163,18 @@ def check_fits(before: Config, after: Config, stage: str) -> None:
             )
 
 
+def _start(job: Job, lineage: str) -> str:
+    """Return what a job starts from, for people."""
+    what = job.config.curriculum.hand_over
+    if what == "nothing" or (job.parent is None and job.config.warm_start is None):
+        return "from scratch"
+    if job.parent is None:
+        start = str(job.config.warm_start)
+    else:
+        start = f"from {job.parent.folder}" if job.parent.lineage != lineage else "from the stage before"
+    return start if what == "all" else f"{start} ({what})"
+
+
 def _check_used(settings: Sequence[Setting], plan: Plan) -> None:
     """Check that every option has an effect in some job of the plan."""
     used = {job.config.algo.name for job in plan.jobs}
@@ -187,10 +199,8 @@ def plan_rows(plan: Plan, done: Set[str] = frozenset()) -> list[tuple[str, str, 
                 note = f"shared: {job.folder}"
             elif job.key in done:
                 note = "done before"
-            elif job.parent is not None:
-                note = f"from {job.parent.folder}" if job.parent.lineage != lineage.name else "from the stage before"
             else:
-                note = job.config.warm_start or "from scratch"
+                note = _start(job, lineage.name)
             steps = f"{job.config.curriculum.timesteps:,}"
             rows.append((lineage.name, job.title, job.config.algo.name, steps, note))
     return rows

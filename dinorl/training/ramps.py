@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dinorl.config import Config
+from dinorl.config import RAMPED_WEIGHT, Config
 from dinorl.envs.batch import BatchEnv
 
 
 def apply(cfg: Config, batch: BatchEnv, timesteps: int) -> None:
     """Set the ramped values at ``timesteps`` environment steps."""
-    batch.task.set_weight("forward_vel_weight", forward_vel_weight(cfg, timesteps))
+    batch.task.set_weight(RAMPED_WEIGHT, forward_vel_weight(cfg, timesteps))
     batch.bearing_scale = bearing_scale(cfg, timesteps)
     batch.max_episode_steps = episode_steps(cfg, timesteps)
 
