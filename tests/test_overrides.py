@@ -133,6 +133,10 @@ REFUSED = {
     "stage=locomotion curriculum.bearing_scale_start=0.5 curriculum.bearing_ramp_timesteps=0": "the ramp takes no time",
     "curriculum.episode_scale_start=0.1 curriculum.episode_ramp_timesteps=9000": "",
     "curriculum.episode_ramp_timesteps=9000": "means nothing here, there is no scale to begin with",
+    "stage=locomotion warm_start=trex/balance curriculum.hand_over=nothing": "warm_start: means nothing here",
+    "curriculum.hand_over=statistics curriculum.handover_log_std=-2": "handover_log_std: means nothing here",
+    "3.algo=sac 3.curriculum.hand_over=statistics": "",
+    "2.ppo.policy_kwargs.net_arch=[64] stage=balance,locomotion 2.curriculum.hand_over=nothing": "",
     "stage=locomotion env.short_swing_penalty_weight=9": "",
     "stage=locomotion env.short_swing_penalty_weight=9 env.gait_clock_frequency=0": "means nothing here, there is no",
 }
