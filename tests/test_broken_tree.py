@@ -28,7 +28,7 @@ def replace(old: str, new: str) -> Callable[[Path], None]:
 
 
 BROKEN = {
-    "a list that is never closed": (BALANCE, append("  eval: [1\n"), [BALANCE, "line 2", "expected YAML"]),
+    "a list that is never closed": (BALANCE, append("  eval: [1\n"), [BALANCE, "line 1", "expected YAML"]),
     "a tab": ("conf/base/ppo.yaml", replace("\nn_steps", "\n\tn_steps"), ["conf/base/ppo.yaml, line 5", "'\\t'"]),
     "two values": (BALANCE, append("env:\n  alive_bonus: 1: 2\n"), [BALANCE, "line", "expected YAML"]),
     "no recipe": (LOCOMOTION, Path.unlink, [LOCOMOTION, "there is no recipe"]),
