@@ -69,7 +69,6 @@ USED = (
     Private(f"{_SB3}.SAC._current_progress_remaining", "learners/sac: the actor's share of the learning rate"),
     Private(f"{_SB3}.SAC._update_learning_rate", "learners/sac: overridden for the actor", takes=("optimizers",)),
     Private(f"{_SB3}.SAC._setup_model", "learners/sac: overridden for fused optimizers"),
-    Private(f"{_SB3}.SAC._vec_normalize_env", "learners/sac: statistics of the minibatches"),
     Private(f"{_SB3}.SAC._total_timesteps", "learners/sac: progress of the schedules"),
     Private(
         f"{_SB3}.SAC._update_current_progress_remaining", "learners/sac: progress of the schedules",

@@ -9,7 +9,6 @@ import pytest
 import torch
 from small import small
 from stable_baselines3 import SAC
-from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.config import Config
 from dinorl.learners import replay
@@ -44,18 +43,12 @@ def config(*overrides: str) -> Config:
     return small("algo=sac", "stage=balance", "sac.policy_kwargs.mirror=false", *overrides)
 
 
-def environment(learner: SACLearner) -> VecNormalize:
-    env = learner.model.get_vec_normalize_env()
-    assert env is not None
-    return env
-
-
 @pytest.mark.parametrize("n_steps", [1, 4])
 @pytest.mark.parametrize("buffer_size", [200, 5000], ids=["full", "filling"])
 def test_minibatches_equal_stable_baselines3(n_steps: int, buffer_size: int) -> None:
     short = ("env.max_episode_steps=15", "env.max_tilt_angle=0.08")  # some fall before
     learner = learned(f"sac.n_steps={n_steps}", f"sac.buffer_size={buffer_size}", *short)
-    env, buffer = environment(learner), learner.model.buffer
+    env, buffer = learner.env, learner.model.buffer
     assert buffer.full == (buffer_size == 200) and buffer.timeouts.any() and (buffer.dones > buffer.timeouts).any()
     np.random.seed(1)
     expected = buffer.sample(500, env=env)
@@ -79,7 +72,7 @@ def test_ramp_reweighs_old_rewards() -> None:
     np.testing.assert_array_equal(buffer.actions[:8], plain.model.buffer.actions[:8])
     np.testing.assert_allclose(buffer.rewards[:8], plain.model.buffer.rewards[:8], rtol=1e-5, atol=1e-5)
     assert np.ptp(buffer.ramped[:rows]) > 0
-    env = environment(learner)
+    env = learner.env
     batch.task.set_weight("forward_vel_weight", 100.0)
     np.random.seed(1)
     [found] = replay.minibatches(buffer, env, 1, 500, CPU)
@@ -91,14 +84,14 @@ def test_ramp_reweighs_old_rewards() -> None:
 
 def test_one_gather_many_minibatches() -> None:
     learner = learned()
-    drawn = list(replay.minibatches(learner.model.buffer, environment(learner), 3, 20, CPU))
+    drawn = list(replay.minibatches(learner.model.buffer, learner.env, 3, 20, CPU))
     assert [len(batch.returns) for batch in drawn] == [20, 20, 20]
     assert not torch.equal(drawn[0].observations, drawn[1].observations)
 
 
 def test_actions_have_right_probability() -> None:
     learner = learned()
-    [batch] = replay.minibatches(learner.model.buffer, environment(learner), 1, 50, CPU)
+    [batch] = replay.minibatches(learner.model.buffer, learner.env, 1, 50, CPU)
     torch.manual_seed(0)
     expected = learner.model.actor.action_log_prob(batch.observations)
     torch.manual_seed(0)

@@ -137,7 +137,7 @@ class StageSAC(SAC):
         if self.actor_tau is not None and self.average is None:
             self.start_average()
         critic_losses, actor_losses, entropies = [], [], []
-        env = self._vec_normalize_env
+        env = self.get_vec_normalize_env()
         assert env is not None
         for batch in replay.minibatches(self.buffer, env, gradient_steps, batch_size, self.device):
             critic_losses.append(self._update_critics(batch))

@@ -39,7 +39,7 @@ class DinoVecEnv(VecEnv):
         self._actions = np.zeros((self.batch.n, *self.batch.action_space.shape))
         self._camera: Camera | None = None
         self._begun = time.time()
-        self._meanwhile: Callable[[], None] | None = None
+        self._meanwhile: Callable[[], object] = lambda: None
         self._stepper: ThreadPoolExecutor | None = None
         self.drained: list[Episodes] = []
 
@@ -73,7 +73,7 @@ class DinoVecEnv(VecEnv):
                 infos[i] = info | {"terminal_observation": last, "TimeLimit.truncated": cut}
         return step.observation, step.reward.astype(np.float32), step.terminated | step.truncated, infos
 
-    def do_meanwhile(self, work: Callable[[], None], parallel: bool) -> None:
+    def do_meanwhile(self, work: Callable[[], object], parallel: bool) -> None:
         """Call ``work`` in each step, before the step's result is known.
 
         Args:
@@ -84,8 +84,6 @@ class DinoVecEnv(VecEnv):
         self._stepper = ThreadPoolExecutor(1) if parallel else None
 
     def _step(self) -> Step:
-        if self._meanwhile is None:
-            return self.batch.step(self._actions)
         if self._stepper is None:
             self._meanwhile()
             return self.batch.step(self._actions)

@@ -89,13 +89,15 @@ def run_stage(
 
 def _warm_start(cfg: Config, learner: Learner, listeners: Listeners) -> None:
     assert cfg.warm_start is not None
-    bundle = Bundle.open(cfg.warm_start)
-    bundle.warm_start(learner, cfg.curriculum.hand_over)
-    if cfg.curriculum.handover_log_std is not None and cfg.curriculum.hand_over in POLICY_HANDED_OVER:
-        learner.explore(cfg.curriculum.handover_log_std)
     what = cfg.curriculum.hand_over
-    parts = {"policy": " (policy, observation statistics)", "statistics": " (observation statistics)"}
-    listeners.say("starts from scratch" if what == "nothing" else f"starts from {bundle}{parts.get(what, '')}")
+    if what == "nothing":
+        listeners.say("starts from scratch")
+        return
+    bundle = Bundle.open(cfg.warm_start)
+    bundle.warm_start(learner, what)
+    if cfg.curriculum.handover_log_std is not None and what in POLICY_HANDED_OVER:
+        learner.explore(cfg.curriculum.handover_log_std)
+    listeners.say(f"starts from {bundle}" if what == "all" else f"starts from {bundle} ({what})")
 
 
 def _announce(cfg: Config, learner: Learner, listeners: Listeners) -> None:
