@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dinorl.files.run_folder import whole_file
@@ -91,24 +90,15 @@ def minibatches(
     returns = (rewards * gammas[:n] * (np.arange(n) <= steps[:, None])).sum(axis=1, dtype=np.float32)
     ended = buffer.dones[last, animal] * (1.0 - buffer.timeouts[last, animal])
     arrays = (
-        _normalized(env, buffer.observations[step, animal]),
+        env.normalize_obs(buffer.observations[step, animal]),
         buffer.actions[step, animal],
         returns,
         (1.0 - ended) * gammas[steps + 1],
-        _normalized(env, buffer.next_observations[last, animal]),
+        env.normalize_obs(buffer.next_observations[last, animal]),
     )
     tensors = [torch.from_numpy(array).to(device) for array in arrays]
     for parts in zip(*(torch.split(tensor, size) for tensor in tensors), strict=True):
         yield Minibatch(*parts)
-
-
-def _normalized(env: VecNormalize, observations: np.ndarray) -> np.ndarray:
-    """Return observations as ``env.normalize_obs`` does, in place and in float32."""
-    rms = env.obs_rms
-    assert isinstance(rms, RunningMeanStd)
-    observations -= rms.mean.astype(np.float32)
-    observations *= (1.0 / np.sqrt(rms.var + env.epsilon)).astype(np.float32)
-    return np.clip(observations, -env.clip_obs, env.clip_obs, out=observations)
 
 
 def save(folder: Path, buffer: ReplayBuffer, added: int) -> None:
