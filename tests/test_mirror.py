@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,23 @@ def test_mirror_is_involution(species: str) -> None:
     left_of = {"hip_pitch_l": "hip_pitch_r", "hip_pitch_hl": "hip_pitch_hr"}
     names = [env.animal.model.actuator(i).name for i in range(env.animal.model.nu)]
     assert any(names[mirror.action[0][names.index(a)]] == b for a, b in left_of.items() if a in names)
+
+
+# of the arrays that dinorl 0.1 made from the joints' names; trained policies depend on them
+MIRRORS = {
+    "velociraptor": "9342bbc2c5437b66ebbb97f97a90c88a8d90891cb1df05299c70852c58a13fb3",
+    "trex": "3806dda9aa4999578d15858bfda991556c1ca85c48c9c9099fd608e40f9fdf53",
+    "brachiosaurus": "4a3a81845e5559cce82c9d99422552b41281138c4a9d0a16944ec37587b82033",
+}
+
+
+@pytest.mark.parametrize("species", SPECIES)
+def test_shipped_mirror_unchanged(species: str) -> None:
+    cfg = compose([f"species={species}", "stage=balance"])
+    mirror, digest = mirror_of(Animal(cfg.species, cfg.sim)), hashlib.sha256()
+    for array in (*mirror.observation, *mirror.action):
+        digest.update(str(array.dtype).encode() + array.tobytes())
+    assert digest.hexdigest() == MIRRORS[species]
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])

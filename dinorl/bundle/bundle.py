@@ -1,7 +1,7 @@
 """The bundle: a checkpoint folder of arrays, JSON and YAML, without pickles.
 
 policy.npz  optimizer.npz  normalization.npz  random.npz      of the learner
-meta.json     counters, evaluation, versions, git sha, hash of the MJCF
+meta.json     counters, evaluation, versions, git sha, hash of the model
 config.yaml     the composed config
 [state.npz  progress.json]      to resume an unfinished stage (training/resume.py)
 """
@@ -20,10 +20,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dinorl.bundle.locate import resolve
-from dinorl.config import Config, ConfigError, HandOver, base_values, build
+from dinorl.config import Config, ConfigError, HandOver, SpeciesConfig, base_values, build
 from dinorl.config.explain import explain
 from dinorl.config.overrides import check_needed, read_settings
-from dinorl.config.species import SPECIES_DIR, mjcf_hash, mjcf_path
+from dinorl.config.species import SPECIES_DIR, mjcf_path, same_model
 from dinorl.files.run_folder import BundleFolder
 from dinorl.files.untrusted import LARGEST_ARRAYS, read_arrays, read_config, read_json
 from dinorl.learners.base import Arrays, Learner
@@ -60,7 +60,7 @@ class Bundle:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """Metadata: species, algo, seed, timesteps, evaluation, versions, hash of the MJCF.
+        """Metadata: species, algo, seed, timesteps, evaluation, versions, hash of the model.
 
         Raises:
             ConfigError: a key is missing.
@@ -113,14 +113,33 @@ class Bundle:
             if overrides:
                 raise
             raise ConfigError(f"{file}: {error}") from error
-        model = mjcf_path(cfg.species).resolve()
-        ours = SPECIES_DIR in model.parents
-        if not ours and not (model.is_file() and mjcf_hash(cfg.species) == self.meta["mjcf_sha256"]):
-            raise ConfigError(
-                f"{file}: species.mjcf={cfg.species.mjcf} leads out of dinorl/species, to a file that this "
-                "policy was not trained on; it is not read"
-            )
+        self._check_model(cfg.species)
         return cfg
+
+    def _check_model(self, species: SpeciesConfig) -> None:
+        """Check that a model outside of the package is the one that the policy was trained on.
+
+        Raises:
+            ConfigError: it is gone, or another one.
+        """
+        path = mjcf_path(species)
+        if SPECIES_DIR in path.resolve().parents:
+            return
+        found, moved = f"{self.files.config}: species.mjcf={species.mjcf}", "write its path into that config.yaml"
+        if not path.is_file():
+            raise ConfigError(
+                f"{found} does not exist; this policy was trained on that model. Put it back; if it was moved, {moved}"
+            )
+        foreign = f"{found} leads out of dinorl/species, to a file that"
+        try:
+            same = same_model(self.meta["mjcf_sha256"], species)
+        except ConfigError as error:
+            raise ConfigError(f"{foreign} is no model that compiles; it is not used. Mend it, or {moved}") from error
+        if not same:
+            raise ConfigError(
+                f"{foreign} has changed since this policy was trained, or is another animal's; it is not used. "
+                f"Restore it; if it is elsewhere, {moved}"
+            )
 
     def arrays(self, name: str, largest: int | None = LARGEST_ARRAYS) -> Arrays:
         """Return the arrays of one of its files, such as ``policy``.
@@ -187,7 +206,7 @@ class Bundle:
 
     def outdated(self) -> str | None:
         """Return why its numbers no longer hold, or None: the model must not have changed."""
-        if self.meta["mjcf_sha256"] == mjcf_hash(self.config.species):
+        if same_model(self.meta["mjcf_sha256"], self.config.species):
             return None
         species = self.meta["species"]
         return f"the model of {species} has changed since this policy was trained; its numbers no longer hold"

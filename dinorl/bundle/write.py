@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +12,8 @@ from omegaconf import OmegaConf
 
 from dinorl.bundle.locate import numbered
 from dinorl.config import Config, to_container
-from dinorl.config.species import mjcf_hash
 from dinorl.files.provenance import git_sha, versions
-from dinorl.files.run_folder import BundleFolder, whole_folder
+from dinorl.files.run_folder import BundleFolder, as_json, whole_folder
 from dinorl.learners.base import Arrays, Learner
 
 FORMAT = 1
@@ -38,10 +36,10 @@ def save(
         for name, content in (learner.state() | dict(arrays or {})).items():
             np.savez(building / f"{name}.npz", **content)  # type: ignore[arg-type]
         for name, text in (texts or {}).items():
-            (building / f"{name}.json").write_text(json.dumps(text))
+            (building / f"{name}.json").write_text(as_json(text))
         files = BundleFolder(building)
         OmegaConf.save(OmegaConf.create(to_container(cfg)), files.config)
-        files.meta.write_text(json.dumps(_meta(learner, cfg, evaluation), indent=2))
+        files.meta.write_text(as_json(_meta(learner, cfg, evaluation), indent=2))
     return folder
 
 
@@ -55,7 +53,7 @@ def _meta(learner: Learner, cfg: Config, evaluation: Mapping[str, Any]) -> dict[
         "timesteps": learner.timesteps,
         "updates": learner.updates,
         "evaluation": dict(evaluation),
-        "mjcf_sha256": mjcf_hash(cfg.species),
+        "mjcf_sha256": learner.batch.animal.identity,
         "git_sha": git_sha(),
         "versions": versions(),
     }

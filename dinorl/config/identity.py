@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
-from dinorl.config.schema import Config
-from dinorl.config.species import mjcf_hash, mjcf_path
+from dinorl.config.errors import ConfigError
+from dinorl.config.schema import Config, SpeciesConfig
+from dinorl.config.species import file_hash, mjcf_hash
 from dinorl.config.strict import flatten
 
 NOT_TRAINED_ON = (
@@ -31,9 +33,23 @@ def identity(config: Config) -> str:
     return config.tracking.job or job_key(config, None)
 
 
-def job_key(config: Config, parent: str | None) -> str:
-    """Return the hash of a stage's config, its parent job's key and the animal's MJCF."""
+def job_key(config: Config, parent: str | None, body_hash: Callable[[SpeciesConfig], str] = mjcf_hash) -> str:
+    """Return the hash of a stage's config, its parent job's key and the animal's model.
+
+    Args:
+        config: of the stage.
+        parent: key of its parent job.
+        body_hash: identity of the model.
+    """
     start = parent if parent is not None else config.warm_start
-    body = mjcf_hash(config.species) if mjcf_path(config.species).is_file() else None  # an error later
+    try:
+        body = body_hash(config.species)
+    except (ConfigError, OSError):  # the check of the body says it
+        body = None
     text = json.dumps([trained_on(config), start, body], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def old_job_key(config: Config, parent: str | None) -> str:
+    """Return the key that dinorl 0.1 gave a job: with the hash of the MJCF's text."""
+    return job_key(config, parent, file_hash)

@@ -18,7 +18,7 @@ from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import numbered
 from dinorl.config import Config, ConfigError
 from dinorl.config.identity import identity
-from dinorl.config.species import mjcf_hash
+from dinorl.config.species import same_model
 from dinorl.files.run_folder import BundleFolder, RunFolder, tidy
 from dinorl.files.untrusted import read_json
 from dinorl.learners.base import Learner
@@ -71,7 +71,7 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
             continue
         bundle = Bundle(path)
         try:
-            if identity(bundle.config) != identity(cfg) or bundle.meta["mjcf_sha256"] != mjcf_hash(cfg.species):
+            if identity(bundle.config) != identity(cfg) or not same_model(bundle.meta["mjcf_sha256"], cfg.species):
                 continue
             position = bundle.arrays(STATE, largest=None)
             progress = read_json(files.progress)
