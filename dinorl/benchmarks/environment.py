@@ -1,4 +1,4 @@
-"""Environment speed: the batch, plain ``mj_step`` loops, and plain environments in Stable-Baselines3."""
+"""Environment speed: the batch, plain ``mj_step`` loops, one animal, and plain environments in Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from dinorl.benchmarks.plain_env import control, plain_env
 from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv
+from dinorl.envs.gym_env import DinoEnv
 from dinorl.learners.vec_env import DinoVecEnv
 from dinorl.sim.model import Animal
 
@@ -141,9 +142,12 @@ class Limit:
 def environment_contenders(cfg: Config) -> dict[str, Contender]:
     """Return the contenders by their names in the report."""
     make = partial(plain_env, cfg)
+    one = partial(DinoEnv, cfg=cfg)
     return {
         "batch": VecEnvContender(DinoVecEnv(cfg)),
         "limit": Limit(cfg),
+        "one": VecEnvContender(DummyVecEnv([one])),
+        "plain": VecEnvContender(DummyVecEnv([make])),
         "dummy": VecEnvContender(DummyVecEnv([make] * PLAIN_ENVIRONMENTS)),
         "subproc": VecEnvContender(SubprocVecEnv([make] * PLAIN_ENVIRONMENTS)),
     }

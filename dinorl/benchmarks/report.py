@@ -2,8 +2,8 @@
 
 For each animal, in one run:
 
-* environment steps per second of the batch, of plain ``mj_step`` loops (the limit), and of a plain one-animal
-  ``MujocoEnv`` in Stable-Baselines3's vectorised environments;
+* environment steps per second of the batch, of plain ``mj_step`` loops (the limit), of one ``DinoEnv``, and of a plain
+  one-animal ``MujocoEnv`` in Stable-Baselines3's vectorised environments;
 * training steps per second with our defaults and with reference settings;
 * one real stage.
 
@@ -29,6 +29,8 @@ ROWS = {
     "env": {
         "batch": "batch",
         "limit": "limit: mj_step loops",
+        "one": "one DinoEnv, DummyVecEnv(1)",
+        "plain": "plain MujocoEnv, DummyVecEnv(1)",
         "dummy": "plain MujocoEnv, DummyVecEnv(4)",
         "subproc": "plain MujocoEnv, SubprocVecEnv(4)",
     },
@@ -94,7 +96,9 @@ def table(results: dict[str, dict[str, Any]]) -> Table:
         shown.add_column(species, justify="right")
     for part, titles in ROWS.items():
         for name, title in titles.items():
-            shown.add_row(title, *(f"{r[part][f'{name}_steps_per_s']:,.0f}" for r in results.values()))
+            rates = [r[part].get(f"{name}_steps_per_s") for r in results.values()]
+            if None not in rates:  # measured by this version
+                shown.add_row(title, *(f"{rate:,.0f}" for rate in rates))
         shown.add_section()
     for title, value, sign, bound in CHECKS:
         cells = []

@@ -78,6 +78,7 @@ class Step:
     terminated: np.ndarray  # (n,) bool
     truncated: np.ndarray  # (n,) bool
     success: np.ndarray  # (n,) bool, the event, without a fall
+    diverged: np.ndarray  # (n,) bool, unstable physics
     episodes: Episodes
 
 
@@ -128,8 +129,13 @@ class BatchEnv:
         self._started = np.zeros(self.n, dtype=bool)
         self.returns = np.zeros(self.n)
         self.lengths = np.zeros(self.n, dtype=np.int64)
-        self.sums = {name: np.zeros(self.n) for name in self.task.names}
+        self._sums = np.zeros((len(self.task.names), self.n))
+        self.sums = dict(zip(self.task.names, self._sums, strict=True))  # its rows
+        self._rows: tuple[tuple[str, ...], np.ndarray] = ((), np.zeros(0, dtype=np.int64))
+        self._pushes: tuple[object, np.ndarray] = (None, np.zeros((self.n, 2)))
         self.memory: Memory = fresh_memory(self.task.body, self.sim.sensors, nu, np.zeros(self.n))
+        flags = np.zeros(self.n, dtype=bool)
+        self._nobody = self._ended(np.zeros(0, np.int64), np.zeros((self.n, size), np.float32), flags, flags, flags)
         self.seed(0)
 
     def seed(self, seed: int, ids: np.ndarray | None = None) -> None:
@@ -159,7 +165,7 @@ class BatchEnv:
         self._push()
         sim.step(action, only)
         diverged = sim.diverged.copy()
-        if diverged.any():
+        if np.count_nonzero(diverged):
             self._rescue(np.flatnonzero(diverged))
         self.memory = tick(task.body, self.memory, self.cfg.env.gait_clock_frequency)
         s = measure(task.body, self.memory, sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
@@ -173,23 +179,30 @@ class BatchEnv:
         truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
 
         observation = observe(s)
-        done = np.flatnonzero(terminated | truncated)
-        episodes = Episodes(
-            ids=done,
-            observation=observation[done],
-            returns=self.returns[done],
-            lengths=self.lengths[done],
-            success=success[done],
-            truncated=truncated[done],
-            diverged=diverged[done],
-            terms={name: self.sums[name][done] for name in task.active()},
-        )
+        ended = terminated | truncated
+        done = ended.nonzero()[0]
+        episodes = self._ended(done, observation, success, truncated, diverged) if done.size else self._nobody
         if not task.ends_with_event:
             reached = (s.target_distance < episode.TARGET_REACHED) | success
-            self._move_targets(np.flatnonzero(reached & ~(terminated | truncated)), observation)
+            self._move_targets((reached & ~ended).nonzero()[0], observation)
         if autoreset and done.size:
             observation[done] = self.reset(done)
-        return Step(observation, reward, terminated, truncated, success, episodes)
+        return Step(observation, reward, terminated, truncated, success, diverged, episodes)
+
+    def _ended(
+        self, ids: np.ndarray, observation: np.ndarray, success: np.ndarray, truncated: np.ndarray, diverged: np.ndarray
+    ) -> Episodes:
+        """Return the (m,) named animals' episodes, from (n, …) arrays of the step."""
+        return Episodes(
+            ids=ids,
+            observation=observation[ids],
+            returns=self.returns[ids],
+            lengths=self.lengths[ids],
+            success=success[ids],
+            truncated=truncated[ids],
+            diverged=diverged[ids],
+            terms={name: self.sums[name][ids] for name in self.task.active()},
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the full state as arrays; see :meth:`restore`."""
@@ -217,7 +230,7 @@ class BatchEnv:
 
     def _filtered(self, action: np.ndarray) -> np.ndarray:
         """Return (n, actuators) servo commands in [-1, 1]."""
-        wanted = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        wanted = np.asarray(action, dtype=np.float64).clip(-1.0, 1.0)
         time_constant = self.cfg.env.action_time_constant
         return np.asarray(episode.follow(self.memory.action, wanted, self.task.body.dt, time_constant))
 
@@ -227,11 +240,21 @@ class BatchEnv:
             return
         steps = self.memory.steps
         window = episode.push_window(self.animal.control_timestep, env.push_interval)
-        u = uniform(self.seeds, self.episode, _PUSH + steps // window, 2)
+        phase = steps % window
+        if not np.count_nonzero((phase >= window // 4) & (phase <= 3 * window // 4)):  # outside the middle half
+            return
+        u = self._push_numbers(steps // window)
         change = episode.push_velocity(steps, u, window, self.push_scale * env.push_speed)
-        pushed = np.flatnonzero(change.any(axis=1))
+        pushed = change.any(axis=1).nonzero()[0]
         if pushed.size:
             self.sim.qvel[pushed, :2] += change[pushed]
+
+    def _push_numbers(self, windows: np.ndarray) -> np.ndarray:
+        """Return (n, 2) uniform numbers, which are the same for all steps of the (n,) windows."""
+        key = (windows.tobytes(), self.episode.tobytes(), self.seeds.tobytes())
+        if key != self._pushes[0]:
+            self._pushes = (key, uniform(self.seeds, self.episode, _PUSH + windows, 2))
+        return self._pushes[1]
 
     def _rescue(self, ids: np.ndarray) -> None:
         """Record diverged animals as faults and put them into the home pose, so that all signals are finite."""
@@ -245,18 +268,19 @@ class BatchEnv:
     def _pay(self, s: Signals, fell: np.ndarray, diverged: np.ndarray) -> np.ndarray:
         """Return and sum the (n,) rewards of a step; diverged animals get nothing and lose the bonus."""
         task = self.task
-        paid = task.rewards(s, fell)
+        names, paid = task.rewards(s, fell)
         if self.kept_term is not None:
             self.kept = np.where(diverged, 0.0, task.terms[self.kept_term](s))
-        if diverged.any():
-            for value in paid.values():
-                value[diverged] = 0.0
-            if task.bonus in paid:
-                paid[task.bonus] = task.taken_back(paid[task.bonus], diverged & (self.memory.event_steps > 0))
-        reward = np.zeros(self.n)
-        for name, value in paid.items():
-            reward += value
-            self.sums[name] += value
+        if np.count_nonzero(diverged):
+            paid[:, diverged] = 0.0
+            if task.bonus in names:
+                lost = diverged & (self.memory.event_steps > 0)
+                paid[names.index(task.bonus)] = task.taken_back(paid[names.index(task.bonus)], lost)
+        if names != self._rows[0]:
+            self._rows = (names, np.array([self.task.names.index(name) for name in names], dtype=np.int64))
+        self._sums[self._rows[1]] += paid
+        # term after term for any n: a sum over one column would be pairwise
+        reward: np.ndarray = np.add.accumulate(np.concatenate([np.zeros((1, self.n)), paid]), axis=0)[-1]
         self.returns += reward
         self.lengths += 1
         return reward
@@ -314,8 +338,7 @@ class BatchEnv:
             getattr(self.memory, name)[ids] = value
         self.returns[ids] = 0.0
         self.lengths[ids] = 0
-        for total in self.sums.values():
-            total[ids] = 0.0
+        self._sums[:, ids] = 0.0
 
     def _look(self, ids: np.ndarray) -> Signals:
         """Measure the named animals after a reset."""

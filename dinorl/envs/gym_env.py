@@ -1,4 +1,4 @@
-"""The batch as a ``gymnasium.vector.VectorEnv`` and, with one animal, as a ``gymnasium.Env``."""
+"""The batch with one animal as a ``gymnasium.Env``."""
 
 from __future__ import annotations
 
@@ -6,161 +6,117 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.envs.registration import EnvSpec
 
-from dinorl.config import Config, compose
-from dinorl.envs.batch import BatchEnv, Step
-from dinorl.envs.render import Camera
-
-_FPS = 50
+from dinorl.config import Config
+from dinorl.envs.checks import NO_LIMIT, checked_actions, checked_seeds, refuse_unknown_options
+from dinorl.envs.render import CAMERA, HEIGHT, WIDTH
+from dinorl.envs.view import METADATA, View
 
 
-def _config(species: str, stage: str, cfg: Config | None) -> Config:
-    return compose([f"species={species}", f"stage={stage}"]) if cfg is None else cfg
-
-
-class DinoEnv(gym.Env):
+class DinoEnv(View, gym.Env):
     """One animal at one stage.
+
+    ``info`` always has the same keys: ``is_success``, ``diverged`` and ``reward_terms``, the sum of each reward term in
+    the episode so far.
 
     Args:
         species: name of the species, as in ``conf/species``.
         stage: ``balance``, ``locomotion`` or ``behavior``.
         cfg: a composed config; default: that of the species and stage.
         render_mode: None or ``"rgb_array"``.
+        max_episode_steps: control steps before truncation; -1: no limit; default: ``cfg.env.max_episode_steps``.
+        width, height: of pictures, pixels.
+        camera: name or id of a camera in the MJCF.
+
+    Raises:
+        ValueError: a wrong render mode, limit, size or camera.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": _FPS}
+    metadata = METADATA
 
     def __init__(
-        self, species: str = "trex", stage: str = "balance", cfg: Config | None = None, render_mode: str | None = None
+        self,
+        species: str = "trex",
+        stage: str = "balance",
+        cfg: Config | None = None,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        camera: str | int = CAMERA,
     ) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode={render_mode!r}: expected None or one of {self.metadata['render_modes']}")
-        self.batch = BatchEnv(_config(species, stage, cfg), 1)
-        self.metadata = {**self.metadata, "render_fps": self.batch.animal.fps}
+        arguments: dict[str, Any] = dict(
+            species=species, stage=stage, cfg=cfg, render_mode=render_mode, max_episode_steps=max_episode_steps,
+            width=width, height=height, camera=camera,
+        )  # fmt: skip
+        super().__init__(1, **arguments)
+        self._remember(**arguments)
         self.observation_space = self.batch.observation_space
         self.action_space = self.batch.action_space
-        self.render_mode = render_mode
-        self._camera: Camera | None = None
+        self._shape = self.action_space.shape
         self._seeded = False
+
+    def _use_limit_of(self, spec: EnvSpec) -> None:
+        """With its default config, leave the limit to ``gym.make``'s TimeLimit, which can be longer."""
+        if self._given_cfg is None and self._given_limit is None:
+            self.batch.max_episode_steps = NO_LIMIT
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin a new episode; the same seed gives the same one."""
+        """Begin a new episode; the same seed gives the same one.
+
+        Raises:
+            ClosedEnvironmentError: it is closed.
+            ValueError: there are options, or the seed is negative.
+        """
+        self._check_open(begun=False)
+        refuse_unknown_options(options)
+        checked_seeds(seed, 1)
+        self._warn_of_shorter_limit()
         super().reset(seed=seed)
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(2**31))
         if seed is not None:
             self.batch.seed(seed)
             self._seeded = True
-        return self.batch.reset()[0], {}
+        self._begun = True
+        return self.batch.reset()[0], self._info(False, False)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Advance one control step."""
-        step = self.batch.step(np.asarray(action)[None], autoreset=False)
-        info: dict[str, Any] = {"is_success": bool(step.success[0])}
-        if step.episodes.ids.size:
-            info |= step.episodes.infos(0.0)[0]
-            del info["episode"]  # RecordEpisodeStatistics uses this key
-        return step.observation[0], float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), info
+        """Advance one control step.
+
+        Raises:
+            ClosedEnvironmentError, ResetNeeded: it is closed, or was never reset.
+            ValueError: the action has another shape, or is not finite.
+        """
+        self._check_open(begun=True)
+        step = self.batch.step(checked_actions(action, self._shape)[None], autoreset=False)
+        info = self._info(step.success.item(), step.diverged.item())
+        return step.observation[0], step.reward.item(), step.terminated.item(), step.truncated.item(), info
 
     def render(self) -> np.ndarray | None:
-        """Return (480, 640, 3) uint8, or None without ``render_mode``."""
-        if self.render_mode is None:
-            return None
-        self._camera = self._camera or Camera(self.batch)
-        return self._camera.picture(0)
+        """Return (height, width, 3) uint8, or None without ``render_mode``."""
+        return None if self.render_mode is None else self._draw(0)
 
     def close(self) -> None:
         """Free the renderer, if there is one."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self._free()
+        self.closed = True
 
+    def _info(self, success: bool, diverged: bool) -> dict[str, Any]:
+        sums = self.batch.sums
+        terms = {name: sums[name].item() for name in self.batch.task.active()}
+        return {"is_success": success, "diverged": diverged, "reward_terms": terms}
 
-class DinoVectorEnv(VectorEnv):
-    """All animals of one stage as one VectorEnv, with same-step autoreset.
-
-    Args:
-        num_envs: animals.
-        species, stage, cfg, render_mode: as in :class:`DinoEnv`.
-    """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": _FPS, "autoreset_mode": AutoresetMode.SAME_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        species: str = "trex",
-        stage: str = "balance",
-        cfg: Config | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        self.batch = BatchEnv(_config(species, stage, cfg), num_envs)
-        self.num_envs = num_envs
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": self.batch.animal.fps}
-        self.single_observation_space = self.batch.observation_space
-        self.single_action_space = self.batch.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._camera: Camera | None = None
-        self._seeded = False
-
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin new episodes. Animal ``i`` is seeded with ``seed + i``, or with the ``i``-th of a list of seeds."""
-        if isinstance(seed, (list, tuple, np.ndarray)):
-            for i, one in enumerate(seed):
-                if one is not None:
-                    self.batch.seed(int(one) - i, np.array([i]))
-            self._seeded = True
-        else:
-            super().reset(seed=seed)
-            if seed is None and not self._seeded:
-                seed = int(self.np_random.integers(2**31))
-            if seed is not None:
-                self.batch.seed(seed)
-                self._seeded = True
-        return self.batch.reset(), {}
-
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Advance every animal by one control step."""
-        step = self.batch.step(actions)
-        return step.observation, step.reward, step.terminated, step.truncated, self._info(step)
-
-    def _info(self, step: Step) -> dict[str, Any]:
-        """Return info in the layout of Gymnasium's SyncVectorEnv: arrays with a mask under ``_key``."""
-        info: dict[str, Any] = {"is_success": step.success, "_is_success": np.ones(self.num_envs, dtype=bool)}
-        ended = step.episodes
-        if ended.ids.size:
-            mask = np.zeros(self.num_envs, dtype=bool)
-            mask[ended.ids] = True
-            final_obs = np.full(self.num_envs, None, dtype=object)
-            for row, i in enumerate(ended.ids):
-                final_obs[i] = ended.observation[row]
-            terms = {}
-            for name, total in ended.terms.items():
-                terms[name] = np.zeros(self.num_envs)
-                terms[name][ended.ids] = total
-                terms[f"_{name}"] = mask
-            final: dict[str, Any] = {"is_success": step.success, "_is_success": mask}
-            final |= {"reward_terms": terms, "_reward_terms": mask}
-            info |= {"final_obs": final_obs, "_final_obs": mask, "final_info": final, "_final_info": mask}
-        return info
-
-    def render(self) -> tuple[Any, ...] | None:
-        """Return a picture of every animal, each (480, 640, 3) uint8, or None without ``render_mode``."""
-        if self.render_mode is None:
-            return None
-        self._camera = self._camera or Camera(self.batch)
-        return tuple(self._camera.picture(i) for i in range(self.num_envs))
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Free the renderer, if there is one."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+    def _warn_of_shorter_limit(self) -> None:
+        """Warn if ``gym.make`` cut the last episode at its id's limit, before the given config's."""
+        if self._given_cfg is None or self._spec is None or self._spec.id not in gym.registry:
+            return
+        wanted, done = self.batch.max_episode_steps, int(self.batch.memory.steps[0])
+        if done < wanted and done == gym.registry[self._spec.id].max_episode_steps:
+            gym.logger.warn(
+                f"gym.make cut the episode at {done} steps, the limit of {self._spec.id}; cfg.env.max_episode_steps is "
+                f"{wanted}: type gym.make(..., max_episode_steps={wanted})"
+            )

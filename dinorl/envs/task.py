@@ -59,6 +59,7 @@ class Task:
         }
         self.weights = {term.name: float(getattr(env, term.weight.name)) for term in paid}
         self.names = [*self.terms, "fall_penalty"]
+        self._active = self._find_active()
         self.bonus = logged_name(event.keys["bonus"])
         self.ends_with_event = bool(role["bonus"])
         self._hold = round(env.event_hold / animal.control_timestep)
@@ -67,21 +68,32 @@ class Task:
 
     def active(self) -> dict[str, float]:
         """Return the terms with nonzero weights."""
-        paid = {name: weight for name, weight in self.weights.items() if weight}
-        return paid | ({"fall_penalty": self.env.fall_penalty} if self.env.fall_penalty else {})
+        return dict(self._active)
 
     def set_weight(self, key: str, value: float) -> None:
         """Set the weight of the term with this env key."""
         self.weights[logged_name(key)] = value
+        self._active = self._find_active()
 
-    def rewards(self, s: Signals, fell: Array) -> dict[str, Array]:
-        """Return each active term's weighted reward, (n,)."""
-        paid = {name: self.weights[name] * term(s) for name, term in self.terms.items() if self.weights[name]}
-        if self.bonus in paid:  # falling onto the target is no bite
-            paid[self.bonus] = self.taken_back(paid[self.bonus], fell & (s.event_steps > 0))
-        if self.env.fall_penalty:
-            paid["fall_penalty"] = self.env.fall_penalty * s.xp.astype(fell, s.height.dtype)
-        return paid
+    def _find_active(self) -> dict[str, float]:
+        paid = {name: weight for name, weight in self.weights.items() if weight}
+        return paid | ({"fall_penalty": self.env.fall_penalty} if self.env.fall_penalty else {})
+
+    def rewards(self, s: Signals, fell: Array) -> tuple[tuple[str, ...], Array]:
+        """Return the names of the active terms, and their (terms, n) weighted rewards."""
+        weights = self._active
+        names = tuple(weights)
+        values = [self.terms[name](s) for name in names if name in self.terms]
+        if "fall_penalty" in weights:
+            values.append(s.xp.astype(fell, s.height.dtype))
+        real = {"dtype": s.height.dtype, "device": s.height.device}
+        if not values:
+            return (), s.xp.zeros((0, s.height.shape[0]), **real)
+        paid = s.xp.stack(values, axis=0) * s.xp.asarray(list(weights.values()), **real)[:, None]
+        if self.bonus in weights:  # falling onto the target is no bite
+            row = names.index(self.bonus)
+            paid[row, :] = self.taken_back(paid[row, :], fell & (s.event_steps > 0))
+        return names, paid
 
     def taken_back(self, bonus: Array, lost: Array) -> Array:
         """Return the event's (n,) bonus, minus the bonus that ``lost`` animals were paid before."""

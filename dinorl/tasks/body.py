@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from dinorl.tasks import lean_numpy
+
 Array = Any
 # Columns of the last axis.
 Columns = slice | Array
@@ -51,8 +53,8 @@ class Body:
 
 
 def namespace(array: Array) -> Any:
-    """Return the array's namespace: NumPy's own is faster than its wrapper."""
-    return np if isinstance(array, np.ndarray) else array_namespace(array)
+    """Return the array's namespace."""
+    return lean_numpy if isinstance(array, np.ndarray) else array_namespace(array)
 
 
 def pick(array: Array, columns: Columns) -> Array:

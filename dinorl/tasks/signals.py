@@ -6,7 +6,7 @@ world. Everything is (n, …); lengths m, speeds m/s, angles rad. Arrays keep th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -133,11 +133,17 @@ def measure(
     """
     xp = namespace(sensors)
     trunk = _measure_trunk(body, memory, sensors)
+    seen_h = _rotate(body, sensors, trunk["heading_w"])
     return Signals(
         xp=xp,
         **trunk,
+        velocity_h=seen_h[:, 0, :],
+        trunk_velocity_h=seen_h[:, 1, :],
+        angular_velocity_h=seen_h[:, 2, :],
         **_measure_feet(body, memory, sensors, substeps),
-        **_measure_target(body, memory, sensors, substeps, trunk),
+        target_h=seen_h[:, 3, :],
+        effector_h=seen_h[:, 4:, :],
+        **_measure_target(body, memory, sensors, substeps, seen_h[:, 3, :2]),
         power=_power(body, substeps),
         joint_position=pick(qpos, body.joint_qpos) - body.home_joints,
         joint_velocity=xp.asarray(pick(qvel, body.joint_qvel), copy=True),
@@ -157,8 +163,6 @@ def _measure_trunk(body: Body, memory: Memory, sensors: Array) -> dict[str, Arra
     # y axis: z cross x
     up_y = zaxis[:, 0] * xaxis[:, 1] - zaxis[:, 1] * xaxis[:, 0]
     up_b = xp.stack([xaxis[:, 2], up_y, zaxis[:, 2]], axis=-1)
-    motion = xp.stack([sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]], axis=1)
-    motion_h = to_heading(motion, heading)
     return {
         "height": position[:, 2],
         "up_b": up_b,
@@ -167,12 +171,21 @@ def _measure_trunk(body: Body, memory: Memory, sensors: Array) -> dict[str, Arra
         "tilt": xp.acos(xp.clip(up_b[:, 2], -1.0, 1.0)),
         "position_w": position[:, :2],
         "heading_w": heading,
-        "velocity_h": motion_h[:, 0, :],
-        "trunk_velocity_h": motion_h[:, 1, :],
-        "angular_velocity_h": motion_h[:, 2, :],
         "tail_rate": _norm(sensors[:, at.tail_angvel]),
         "drift": _norm(position[:, :2] - memory.start_w),
     }
+
+
+def _rotate(body: Body, sensors: Array, heading_w: Array) -> Array:
+    """Return (n, 4 + effectors, 3) in the heading frame: velocities of centre of mass and trunk, angular velocity,
+    trunk to target, effectors to target.
+    """
+    at = body.layout
+    target = sensors[:, at.target_pos]
+    vectors = [sensors[:, at.com_linvel], sensors[:, at.trunk_linvel], sensors[:, at.trunk_angvel]]
+    vectors += [target - sensors[:, place] for place in (at.trunk_pos, *at.effector_pos)]
+    # at once: a call takes longer than a rotation
+    return to_heading(namespace(sensors).stack(vectors, axis=1), heading_w)
 
 
 def _measure_feet(body: Body, memory: Memory, sensors: Array, substeps: Array) -> dict[str, Array]:
@@ -193,23 +206,16 @@ def _measure_feet(body: Body, memory: Memory, sensors: Array, substeps: Array) -
     }
 
 
-def _measure_target(
-    body: Body, memory: Memory, sensors: Array, substeps: Array, trunk: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Return distances and closing speeds from trunk and effectors to the target."""
+def _measure_target(body: Body, memory: Memory, sensors: Array, substeps: Array, flat_h: Array) -> dict[str, Array]:
+    """Return distances and closing speeds to the target, given its (n, 2) horizontal place."""
     xp, at = namespace(sensors), body.layout
-    target, heading = sensors[:, at.target_pos], trunk["heading_w"]
-    target_h = to_heading(target - sensors[:, at.trunk_pos], heading)
-    distance = _norm(target_h[:, :2])
-    effectors = xp.stack([target - sensors[:, effector] for effector in at.effector_pos], axis=1)
+    distance = _norm(flat_h)
     now = _least(pick(sensors, at.target_distance))
     closest = xp.minimum(now, _least(pick(substeps, at.target_distance)))
     nearest = xp.minimum(memory.nearest, xp.clip(closest, 0.0, xp.inf))
     return {
-        "target_h": target_h,
         "target_distance": distance,
         "approach_speed": (memory.target_distance - distance) / body.dt,
-        "effector_h": to_heading(effectors, heading),
         "effector_distance": now,
         "nearest": nearest,
         "progress_speed": (memory.nearest - nearest) / body.dt,
@@ -231,12 +237,14 @@ def remember(memory: Memory, signals: Signals) -> Memory:
     def own(array: Array) -> Array:
         return xp.asarray(array, copy=True)  # resets write into the memory
 
-    return replace(
-        memory,
+    return Memory(
+        steps=memory.steps,
+        start_w=memory.start_w,
         action=own(signals.action),
         airborne=xp.where(signals.contact, xp.zeros_like(memory.airborne), memory.airborne + 1),
         last_touchdown=own(signals.last_touchdown),
         alternation=own(signals.alternation),
+        phase=memory.phase,
         target_distance=own(signals.target_distance),
         nearest=own(signals.nearest),
         event_steps=own(signals.event_steps),
@@ -275,6 +283,9 @@ def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Arr
     """
     xp = namespace(touchdown)
     real = memory.alternation.dtype
+    share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
+    if not xp.any(touchdown):
+        return memory.last_touchdown, share
     step = memory.steps[:, None]
     before, after = memory.last_touchdown, xp.where(touchdown, step, memory.last_touchdown)
     left, right = ([pair[side] for pair in body.foot_pairs] for side in (0, 1))
@@ -282,7 +293,6 @@ def take_turns(body: Body, memory: Memory, touchdown: Array) -> tuple[Array, Arr
     phase = turn_phase(xp.astype(step, real), xp.astype(_feet(before, own), real), xp.astype(_feet(after, other), real))
     even = xp.sin(xp.pi * xp.clip(0.5 - xp.abs(phase - 0.5), 0.0, 0.5)) ** 2
     ends = _feet(touchdown & (before >= 0), own)
-    share = memory.alternation * (1.0 - body.dt / ALTERNATION_MEMORY)
     for side in (slice(len(left)), slice(len(left), None)):
         share = xp.where(ends[:, side], 0.5 * (share + even[:, side]), share)
     return after, share
@@ -296,9 +306,10 @@ def _share(happened: Array, dtype: Any) -> Array:
     """Return the (n, m) mean of (n, k, m) bool over the physics steps."""
     xp = namespace(happened)
     k = happened.shape[1]
-    total = xp.astype(happened[:, 0, :], dtype)
-    for i in range(1, k):  # 3 times faster than mean
-        total = total + xp.astype(happened[:, i, :], dtype)
+    shares = xp.astype(happened, dtype)
+    total = shares[:, 0, :]
+    for i in range(1, k):  # faster than mean
+        total = total + shares[:, i, :]
     return total / k
 
 
