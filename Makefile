@@ -62,9 +62,7 @@ docs: $(STAMP) ## build the documentation in build/docs; a warning is an error
 	@echo "open build/docs/index.html"
 
 ui: $(STAMP) ## open the runs in MLflow
-	@mkdir -p outputs
-	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 $(ARGS) \
-		--backend-store-uri sqlite:///outputs/mlflow.db --default-artifact-root outputs/mlartifacts
+	$(BIN)/python -m dinorl ui $(ARGS)
 
 play: $(STAMP) ## watch an animal: BUNDLE=outputs/… or the last one trained
 	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or type BUNDLE=<folder of a run>"; exit 1; }

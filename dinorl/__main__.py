@@ -16,8 +16,10 @@ os.environ["HYDRA_FULL_ERROR"] = "1"
 def main() -> None:
     """Run the command line and exit with its status."""
     from dinorl.commands._door import call
+    from dinorl.files.process import on_stop, unbreakable_output
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: open files are closed
+    unbreakable_output()
+    on_stop(signal.default_int_handler)  # as Ctrl-C: open files are closed
     sys.exit(call(sys.argv[1:]))
 
 

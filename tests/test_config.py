@@ -58,11 +58,11 @@ def test_numbers_become_declared_type(key: str, value: object, expected: object,
 
 
 @pytest.mark.parametrize("key, value, expected", [
-    ("ppo.n_epochs", "3", "a whole number in [1, 65536]"),
+    ("ppo.n_epochs", "three", "a whole number in [1, 65536]"),
     ("ppo.n_epochs", 2.5, "a whole number in [1, 65536]"),
     ("ppo.n_epochs", True, "a whole number in [1, 65536]"),
     ("ppo.gamma", True, "a number in (0, 1]"),
-    ("ppo.gamma", "0.9", "a number in (0, 1]"),
+    ("ppo.gamma", "high", "a number in (0, 1]"),
     ("ppo.gamma", None, "a number in (0, 1]"),
     ("ppo.vf_coef", math.inf, "a number 0 or more"),
     ("curriculum.min_avg_reward", math.nan, "a number"),

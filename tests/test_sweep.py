@@ -40,7 +40,7 @@ def test_lineages_share_common_stage(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = tmp_path / "outputs" / "shared"
     found = statuses(folder)
     assert len(found) == 5 and {s["status"] for s in found.values()} == {"DONE"}
-    one, two = (f"trex-ppo-s0-2.ppo.learning_rate=0.000{i}" for i in (1, 2))
+    one, two = (f"trex-ppo-s0-2.ppo.learning_rate-0.000{i}" for i in (1, 2))
     assert f"{one}/1-balance" in found and f"{two}/1-balance" not in found
     assert (folder / two / "1-balance").resolve() == folder / one / "1-balance"
     parents, children = runs(tmp_path, monkeypatch)

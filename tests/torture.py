@@ -1,21 +1,28 @@
 """``make torture``: curricula killed (SIGKILL) at random and restarted equal uninterrupted ones.
 
-And eight commands that start at once without a store are eight sweeps. Exit status 1 if anything differs.
+So do stages whose terminal closed, that got SIGHUP or lost the reader of their output. Eight commands that start at
+once without a store are eight sweeps. Every row of :mod:`surroundings` holds. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import pty
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from surroundings import MLFLOW, ROWS, check
 
 SHORT = (
     "species=trex", "sweep.name=t", "eval.episodes=4", "env.max_episode_steps=60", "eval.video_seconds=0",
@@ -26,16 +33,17 @@ ALGORITHMS = {
     "sac": ("sim.n_envs=16", "sac.batch_size=64", "sac.learning_starts=500", "sac.buffer_size=4000",
             "curriculum.timesteps=8000", "eval.every=1000"),
 }  # fmt: skip
+STAGE = ("stage=balance", "curriculum.timesteps=30000")
 ARRAYS = ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz")
 TIMED = ("time/", "rollout/", "reward/")  # metrics that depend on the clock
 
 
-def start(folder: Path, algo: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, algo: str, *more: str, **how: Any) -> subprocess.Popen[bytes]:
     """Start the curriculum."""
     folder.mkdir(exist_ok=True)
     log = (folder / "output.log").open("ab")
-    command = [sys.executable, "-m", "dinorl", f"algo={algo}", *SHORT, *ALGORITHMS[algo]]
-    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    command = [sys.executable, "-m", "dinorl", f"algo={algo}", *SHORT, *ALGORITHMS[algo], *more]
+    return subprocess.Popen(command, cwd=folder, **{"stdout": log, "stderr": log} | how)
 
 
 def stages(folder: Path) -> list[Path]:
@@ -137,6 +145,95 @@ def torture(algo: str, kills: int, seed: int) -> list[str]:
         return found
 
 
+def close_terminal(folder: Path, wait: float) -> subprocess.Popen[bytes]:
+    """Start a stage in a terminal of its own and close that."""
+    ours, theirs = pty.openpty()
+    process = start(
+        folder, "ppo", *STAGE, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lambda: os.login_tty(theirs)
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    end = time.monotonic() + wait
+    while time.monotonic() < end:
+        try:
+            os.read(ours, 1 << 16)
+        except OSError:
+            time.sleep(0.01)
+    os.close(ours)
+    return process
+
+
+def send_sighup(folder: Path, wait: float) -> subprocess.Popen[bytes]:
+    """Start a stage and send SIGHUP to all of its processes."""
+    process = start(folder, "ppo", *STAGE, start_new_session=True)
+    time.sleep(wait)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGHUP)
+    return process
+
+
+def close_pipe(folder: Path, wait: float) -> subprocess.Popen[bytes]:
+    """Start a stage, read some lines of its output and close the pipe."""
+    process = start(folder, "ppo", *STAGE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    for _ in range(round(2 * wait)):
+        process.stdout.readline()
+    process.stdout.close()
+    return process
+
+
+def hang_ups(way: Callable[[Path, float], subprocess.Popen[bytes]], straight: Path, whole: float,
+             count: int, draw: random.Random) -> list[str]:  # fmt: skip
+    """Lose a stage's terminal at random moments and type its command again; return the differences."""
+    found: list[str] = []
+    ends: Counter[str] = Counter()
+    for i in range(count):
+        folder = straight.parent / f"{way.__name__}-{i}"
+        way(folder, draw.uniform(0.05, 0.95) * whole).wait()
+        ends[_agreed(folder, found)] += 1
+        if start(folder, "ppo", *STAGE).wait() != 0:
+            return [*found, f"it fails: {(folder / 'output.log').read_text()[-2000:]}"]
+        _agreed(folder, found)
+        found += differences(straight, folder)
+    print(f"{way.__name__}: {dict(ends)}", flush=True)
+    return found
+
+
+def _agreed(folder: Path, found: list[str]) -> str:
+    """Return the stage's status; note if MLflow says something else."""
+    run = folder / "outputs" / "t" / "trex-ppo-s0" / "1-balance" / "status.json"
+    if not run.exists():
+        return "not begun"
+    status: str = json.loads(run.read_text())["status"]
+    arrived = {one.info.status for one in runs(folder)}
+    if arrived != {MLFLOW.get(status)}:
+        found.append(f"{folder.name}: status.json says {status}, MLflow {arrived}")
+    return status
+
+
+def lost_terminals(count: int, seed: int) -> list[str]:
+    """Lose the terminal in each way; return the differences."""
+    with tempfile.TemporaryDirectory() as scratch:
+        straight, begun = Path(scratch) / "straight", time.monotonic()
+        if start(straight, "ppo", *STAGE).wait() != 0:
+            return [f"it fails by itself: {(straight / 'output.log').read_text()[-2000:]}"]
+        whole, draw = time.monotonic() - begun, random.Random(seed)
+        ways = (close_terminal, send_sighup, close_pipe)
+        return [line for way in ways for line in hang_ups(way, straight, whole, count, draw)]
+
+
+def surroundings() -> list[str]:
+    """Check every row; return what does not hold."""
+    found = []
+    for row in ROWS:
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                check(row, Path(scratch))
+            except AssertionError as error:
+                found.append(f"{row.name}: {error}")
+    return found
+
+
 def together(count: int) -> list[str]:
     """Start commands at once, without a store; return what is wrong afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -167,6 +264,14 @@ def main() -> int:
     bad = len(found)
     print(f"eight at once: {'each has its folder and its numbers in MLflow' if not found else ''}")
     print("\n".join(f"  {line}" for line in found), flush=True)
+    for name, test in (
+        (f"{len(ROWS)} surroundings", surroundings),
+        ("lost terminals", lambda: lost_terminals(chosen.kills, chosen.seed)),
+    ):
+        found = test()
+        bad += len(found)
+        print(f"{name}: {'as they must be' if not found else ''}")
+        print("\n".join(f"  {line}" for line in found), flush=True)
     for algo in ALGORITHMS:
         found = torture(algo, chosen.kills, chosen.seed)
         bad += len(found)

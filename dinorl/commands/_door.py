@@ -9,6 +9,7 @@ from dinorl import commands
 from dinorl.commands import TRAIN, _complete
 from dinorl.config.errors import ConfigError, nearest
 from dinorl.config.tree import top_keys
+from dinorl.files.process import on_stop
 
 INTERRUPTED = 130  # as in shells
 
@@ -41,8 +42,7 @@ def call(arguments: list[str]) -> int:
         print(f"{name}: {_shown(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):  # let the message finish
-            signal.signal(number, signal.SIG_IGN)
+        on_stop(signal.SIG_IGN)  # let the message finish
         print("dinorl: interrupted", file=sys.stderr)
         return INTERRUPTED
 

@@ -20,6 +20,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Send all unsent entries below a folder; return the exit status, 1 if some fail."""
     from dinorl.config import ConfigError
+    from dinorl.config.secrets import hide
     from dinorl.files.run_folder import TrackedFolder
     from dinorl.tracking.spool import Spool
 
@@ -37,5 +38,5 @@ def run(options: Namespace) -> int:
             print(f"{path.parent}: sent, run {spool.run_id}")
         except Exception as error:  # go on with other runs
             failed += 1
-            print(f"{path.parent}: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{path.parent}: {type(error).__name__}: {hide(str(error))}", file=sys.stderr)
     return 1 if failed else 0

@@ -23,7 +23,9 @@ def run(arguments: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from dinorl import __version__
     from dinorl.commands import overview
+    from dinorl.commands._hydra_flags import check_flags, together
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
     from dinorl.config.explain import check_options, explain
     from dinorl.config.overrides import one_stage
@@ -31,13 +33,17 @@ def run(arguments: list[str]) -> int:
     from dinorl.sweep.run import JobsFailed
     from dinorl.sweep.settings import planning_keys
 
+    if not __debug__:
+        raise ConfigError("Hydra's parser does not work without assertions. Unset PYTHONOPTIMIZE, or leave out -O")
+    if "--version" in arguments:
+        print(f"dinorl {__version__}", flush=True)
+    arguments = together(arguments)
     typed = get_args_parser().parse_known_args(arguments)[0]
     if typed.help:
         print(overview(), flush=True)
     sys.argv[1:] = arguments
     try:
-        if any(override.lstrip("+").startswith("hydra.mode=") for override in typed.overrides):
-            raise ConfigError("hydra.mode: every command is planned and launched by the sweeper. Remove it")
+        check_flags(typed)
         check_options(typed.overrides)
         if typed.cfg:  # one stage's config
             others = [argument for argument in arguments if argument not in typed.overrides]

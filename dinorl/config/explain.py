@@ -15,6 +15,7 @@ from dinorl.config.algorithms import ALGORITHMS, left_out
 from dinorl.config.check import keys_of
 from dinorl.config.errors import ConfigError, nearest, unknown_key, unknown_option
 from dinorl.config.schema import STAGES, SweepConfig
+from dinorl.config.secrets import hide
 from dinorl.config.species import foreign_env_key, species_config
 from dinorl.config.strict import FOREIGN, known_keys
 
@@ -36,11 +37,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
     if isinstance(error, yaml.YAMLError):
         return _broken_file(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(
-            f"not Hydra's grammar: {text.splitlines()[0]}",
-            key=error.override or "",
-            hint="Type key=value; quote commas, brackets and spaces: 'key=[1,2]'",
-        )
+        return _not_grammar(hide(error.override or ""), hide(text.splitlines()[0]))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_file(error)
     if match := _OTHER_VALUE.search(text):
@@ -52,6 +49,15 @@ def explain(error: BaseException, overrides: Sequence[str]) -> ConfigError:
     if match := _COULD_NOT_APPEND.search(text):
         return ConfigError("this key exists already", key=f"+{match[1]}", hint=f"Type {match[1]}=… without the +")
     return ConfigError(text)
+
+
+def _not_grammar(override: str, text: str) -> ConfigError:
+    """Return the error of an override that Hydra cannot parse."""
+    key, equals, value = override.partition("=")
+    hint = "Type key=value; quote commas, brackets and spaces: 'key=[1,2]'"
+    if key and equals and not set("'\"[]{}(),") & set(value):
+        hint = f"Type '{key}=\"{value}\"', with both quotes, if that is one value"
+    return ConfigError(f"not Hydra's grammar: {text}", key=override, hint=hint)
 
 
 def _missing_file(error: MissingConfigException) -> ConfigError:

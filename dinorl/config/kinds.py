@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
+
+_A_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 # unknown keys are errors
 NODE = ConfigDict(extra="forbid", defer_build=True)
@@ -26,8 +29,20 @@ def example(value: object) -> Any:
     return Field(examples=[value])
 
 
+def _number(value: Any) -> Any:
+    """Return a string that is a number, such as ``${oc.env:SEED}``, as one."""
+    if isinstance(value, str) and _A_NUMBER.fullmatch(value.strip()):
+        return float(value) if set(".eE") & set(value) else int(value)
+    return value
+
+
 def _whole(value: Any) -> Any:
+    value = _number(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _flag(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _ordered(values: list[float]) -> list[float]:
@@ -36,9 +51,9 @@ def _ordered(values: list[float]) -> list[float]:
     return values
 
 
-Flag = Annotated[bool, Field(strict=True)]
+Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 Word = Annotated[str, Field(strict=True)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(_number), Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]

@@ -32,6 +32,7 @@ from dinorl.config.kinds import (
     Word,
     example,
 )
+from dinorl.config.secrets import keep
 from dinorl.tasks.parameters import event_parameters
 
 STAGES = ("balance", "locomotion", "behavior")
@@ -164,7 +165,7 @@ class EvalConfig:
 class TrackingConfig:
     """MLflow."""
 
-    uri: Word | None
+    uri: Annotated[Word | None, AfterValidator(keep)]
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]

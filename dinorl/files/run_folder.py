@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -124,8 +125,21 @@ def write_status(folder: Path, **status: Any) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+    """Write a JSON file atomically; see :func:`as_json`."""
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """Return JSON, which has neither NaN nor infinity: they become null."""
+    return json.dumps(_without_nan(content), indent=indent, default=str, allow_nan=False)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_text(path: Path, text: str) -> None:

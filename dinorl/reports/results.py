@@ -18,7 +18,7 @@ from dinorl.bundle.bundle import Bundle
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import RunFolder, read_status, write_json
 from dinorl.reports.evaluation import evaluate
-from dinorl.tracking.runs import finished_runs
+from dinorl.tracking.runs import finished_runs, folders
 from dinorl.tracking.store import FOLDER_TAG
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -53,9 +53,9 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
     for run in finished_runs(sweep, uri):
         tags = run.data.tags
         newest.setdefault((tags["species"], tags["stage"], tags["algo"], tags["seed"]), run)
-    found = []
+    found, here = [], folders()
     for run in newest.values():
-        folder = Path(run.data.tags[FOLDER_TAG])
+        folder = here.get(run.info.run_id, Path(run.data.tags[FOLDER_TAG]))
         status = read_status(folder)
         if status is None or status["status"] != "DONE":
             continue  # folder gone or reused

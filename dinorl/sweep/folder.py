@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dinorl.config import ConfigError
-from dinorl.config.identity import trained_on
+from dinorl.config.identity import old_job_key, trained_on
 from dinorl.files.run_folder import (
     BundleFolder,
     RunFolder,
@@ -57,15 +57,18 @@ class SweepFolder:
                 "Type another sweep.name, or resume=true to run what is missing"
             )
         known = self._known()
+        _use_old_keys(plan, set(known.values()))
         # a run needs its lineage's folder
         places = {k: f for f, k in known.items() if TrackedFolder((self.path / f).parent).spool.exists()}
         for job in plan.jobs:
             if job.key in places:
                 job.lineage = places[job.key].partition("/")[0]
             elif any(RunFolder(self.run_dir(job)).bundles.glob("*")):
+                difference = self._difference(job)
+                on = f", or stage={job.stage} warm_start={self.run_dir(job)} and another sweep.name to train on"
                 raise ConfigError(
-                    f"{self.run_dir(job)}: holds a run of another plan: {self._difference(job)}. "
-                    "Type another sweep.name, or delete that folder"
+                    f"{self.run_dir(job)}: holds a run of another plan: {difference}. Type another sweep.name, or "
+                    f"delete that folder{on if difference.startswith('curriculum.timesteps ') else ''}"
                 )
 
     def _difference(self, job: Job) -> str:
@@ -82,7 +85,7 @@ class SweepFolder:
             ]
             if changed:
                 return "; ".join(changed[:3]) + ("; …" if len(changed) > 3 else "")
-        return "the stages before it, its warm_start or the animal's MJCF have changed"
+        return "the stages before it, its warm_start or the animal's model have changed"
 
     @contextlib.contextmanager
     def held(self, plan: Plan) -> Iterator[None]:
@@ -142,6 +145,15 @@ class SweepFolder:
             for job in plan.jobs
             if known.get(job.folder) == job.key and _finished(read_status(self.run_dir(job)) or {})
         }
+
+
+def _use_old_keys(plan: Plan, written: Set[str]) -> None:
+    """Give jobs that dinorl 0.1 ran in this folder the keys that it wrote."""
+    old: dict[int, str] = {}
+    for job in plan.jobs:  # parents come first
+        old[id(job)] = old_job_key(job.config, None if job.parent is None else old[id(job.parent)])
+        if job.key not in written and old[id(job)] in written:
+            job.key = old[id(job)]
 
 
 def _finished(state: Mapping[str, Any]) -> bool:

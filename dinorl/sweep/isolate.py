@@ -12,10 +12,12 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -25,11 +27,13 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dinorl.files import provenance
+from dinorl.files.process import stops, unbreakable_output
 from dinorl.tracking.store import SETTINGS
 
 # Forked jobs inherit no threads, locks or databases.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
+    "dinorl.sweep.fork_server",
     "dinorl.training.stage",
     "dinorl.tracking.tracker",
     "mlflow.store.tracking.sqlalchemy_store",  # imported late by MLflow
@@ -37,18 +41,31 @@ _PRELOADED = [
 ]
 T = TypeVar("T")
 _EXIT_TIMEOUT = 2.0  # s, after the result
+_LONGEST_TEMPDIR = 60  # characters
 
 
 def prepare() -> None:
     """Start the fork server in the background; it preloads modules."""
-    from multiprocessing import forkserver
-
     # same modules as here
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     mlflow = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
-    with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}):
+    with env_override({"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **mlflow}), _short_tempdir():
         _CONTEXT.set_forkserver_preload(_PRELOADED)
         forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _short_tempdir() -> Iterator[None]:
+    """Let multiprocessing choose its folder; the fork server's socket there may have 108 characters."""
+    usual = tempfile.gettempdir()
+    shorter = [folder for folder in ("/tmp", "/dev/shm") if os.access(folder, os.W_OK)]
+    if len(usual) > _LONGEST_TEMPDIR and shorter:
+        tempfile.tempdir = shorter[0]
+    try:
+        util.get_temp_dir()
+        yield
+    finally:
+        tempfile.tempdir = usual
 
 
 class JobLost(RuntimeError):
@@ -136,8 +153,11 @@ def call(
     receive, send = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(
         target=_work,
-        args=(send, function, arguments, hydra, logs, dict(os.environ), os.getcwd(), provenance.started()),
-    )
+        args=(
+            send, function, arguments, hydra, logs,
+            _Surroundings(dict(os.environ), os.getcwd(), provenance.started(), stops()),
+        ),
+    )  # fmt: skip
     process.start()
     send.close()
     try:
@@ -187,6 +207,25 @@ class _Failure:
         return JobError(self.name, self.message, self.trace)
 
 
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a process takes over from the command, since the fork server may be older."""
+
+    environment: dict[str, str]
+    folder: str
+    started: float
+    stops: list[int]  # signals that are not ignored
+
+    def enter(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        provenance.set_started(self.started)
+        unbreakable_output()
+        for number in self.stops:
+            signal.signal(number, signal.default_int_handler)
+
+
 def _end(code: int | None) -> str:
     """Return how a process ended, in words."""
     if code is not None and code < 0:
@@ -201,16 +240,11 @@ def _work(
     arguments: tuple[Any, ...],
     hydra: DictConfig | None,
     logs: DictConfig | None,
-    environment: dict[str, str],
-    folder: str,
-    started: float,
+    surroundings: _Surroundings,
 ) -> None:
     """Call a function in this process, a job like Hydra's basic launcher."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    provenance.set_started(started)
+    surroundings.enter()
     try:
         if hydra is not None:
             HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra does

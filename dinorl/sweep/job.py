@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dinorl.config import build
+from dinorl.files.process import unbreakable_output
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         RuntimeError: another process trains in the folder.
     """
+    unbreakable_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
@@ -89,7 +91,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if outcome["status"] not in ("DONE", "PRUNED"):
             outcome |= {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         log.error("%s", error if full else traceback.format_exc())
         outcome["error"] = _DISK_FULL.format(folder) if full else f"{type(error).__name__}: {error}"

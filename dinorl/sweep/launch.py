@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -22,11 +23,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dinorl.config.overrides import hydra_value
+from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
 from dinorl.sweep.plan import Job
+from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
 from dinorl.training.interrupt import PASSED_ON
 
@@ -164,14 +167,14 @@ class Launching:
 
     @contextlib.contextmanager
     def _interrupting(self, batch: Sequence[Job]) -> Iterator[None]:
-        """On SIGINT or SIGTERM, interrupt the jobs and wait for checkpoints; launchers would kill them.
+        """When stopped, interrupt the jobs and wait for checkpoints; launchers would kill them.
 
         A job in this process handles signals itself.
         """
 
         def interrupt(signum: int, frame: FrameType | None) -> None:
             for number in before:  # a second one ends at once
-                signal.signal(number, signal.default_int_handler)
+                signal.signal(number, signal.default_int_handler if number in HURRY else signal.SIG_IGN)
             for pid in self._running(batch):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, PASSED_ON)
@@ -183,7 +186,7 @@ class Launching:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = on_stop(interrupt)
         try:
             yield
         finally:
@@ -194,6 +197,7 @@ class Launching:
         own = {
             "hydra.sweep.dir": str(self.folder.path),
             "hydra.sweep.subdir": job.folder,
+            "tracking.uri": uri_of(job.config.tracking),
             "tracking.sweep": self.folder.path.name,
             "tracking.lineage": job.lineage,
             "tracking.lineages": ",".join(job.lineages),
@@ -202,7 +206,9 @@ class Launching:
         }
         if job.parent is not None:
             own["warm_start"] = str(self.folder.run_dir(job.parent))
-        kept = [o for o in job.overrides if not (job.parent is not None and o.lstrip("+").startswith("warm_start="))]
+        elif job.config.warm_start is not None and Path(job.config.warm_start).exists():
+            own["warm_start"] = str(Path(job.config.warm_start).absolute())
+        kept = [o for o in job.overrides if o.lstrip("+~").partition("=")[0] not in own]
         threads = [f"sim.threads={self._threads()}"] if job.config.sim.threads == 0 and self._threads() else []
         return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
 

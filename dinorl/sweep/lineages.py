@@ -87,7 +87,11 @@ class LineageRuns:
         """End the runs of an interrupted command, after its jobs."""
         from dinorl.tracking.lineage import HURRIED_TIMEOUT, close_runs
 
-        ends: dict[Path, End] = {self._path(lineage.name): ("KILLED", {}) for lineage in plan.lineages}
+        ends: dict[Path, End] = {}
+        for lineage in plan.lineages:
+            states = [read_status(self.folder.run_dir(job)) or {} for job in lineage.jobs]
+            done = all(state.get("status") == "DONE" for state in states)
+            ends[self._path(lineage.name)] = ("FINISHED" if done else "KILLED", {})
         for job in plan.jobs:
             folder = self.folder.run_dir(job)
             state = read_status(folder)

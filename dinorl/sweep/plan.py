@@ -128,8 +128,8 @@ def _lineage_name(config: Config, swept: Sequence[Setting], chosen: dict[int, st
     parts = [f"{config.species.name}-{config.algo.name}-s{config.seed}"]
     for setting in swept:
         if setting.scope is not None or setting.name not in ("species", "algo", "seed"):
-            parts.append(f"{setting.typed.lstrip('+~')}={chosen[id(setting)]}")
-    name = re.sub(r"[^\w.=+-]+", "_", "-".join(parts)).strip("_")
+            parts.append(f"{setting.typed.lstrip('+~')}-{chosen[id(setting)]}")
+    name = re.sub(r"[^\w.+-]+", "_", "-".join(parts), flags=re.ASCII).strip("_")  # Hydra takes it unquoted
     if len(name) > _MAX_NAME:
         name = f"{name[: _MAX_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name

@@ -13,11 +13,12 @@ from dinorl.sweep.plan import Plan, plan_rows
 from dinorl.tracking.terminal import console, say
 
 
-def print_plan(plan: Plan, folder: Path | None = None, done: Set[str] = frozenset()) -> None:
+def print_plan(plan: Plan, store: str, folder: Path | None = None, done: Set[str] = frozenset()) -> None:
     """Print every lineage's stages.
 
     Args:
         plan: to print.
+        store: the MLflow uri.
         folder: of the sweep, named below the table.
         done: keys of the jobs that are done.
     """
@@ -33,8 +34,7 @@ def print_plan(plan: Plan, folder: Path | None = None, done: Set[str] = frozense
         table.add_row(row[0] if row[0] != last else "", *row[1:])
         last = row[0]
     console().print(table)
-    if folder is not None:
-        say(f"in {folder}")
+    say(f"in {folder}; numbers in {store}" if folder is not None else f"numbers would be in {store}")
 
 
 def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: Path) -> None:

@@ -13,9 +13,10 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dinorl.config import CONFIG_NAME, Config, SweepConfig, build
+from dinorl.config import CONFIG_NAME, Config, ConfigError, SweepConfig, build
 from dinorl.config.explain import check_options, explain
 from dinorl.config.overrides import read_settings
+from dinorl.config.species import same_model
 from dinorl.files.run_folder import read_status, write_status
 from dinorl.sweep import report
 from dinorl.sweep.folder import SweepFolder
@@ -23,6 +24,7 @@ from dinorl.sweep.launch import Launching
 from dinorl.sweep.lineages import LineageRuns
 from dinorl.sweep.plan import Job, Plan, check_fits, make_plan
 from dinorl.sweep.settings import without_planning_keys
+from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
 
 
@@ -45,6 +47,8 @@ class Sweep:
         self.folder = SweepFolder(Path(config.hydra.sweep.dir).absolute(), resume=config.resume)
         self.launching = Launching(context, task, config, self.folder, settings.retries, settings.isolate)
         self.runs = LineageRuns(self.folder, self.launching.call)
+        # Hydra gives a sweeper only the other overrides
+        self._searchpath = [o for o in config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
 
     def run(self, arguments: list[str]) -> None:
         """Plan, check, launch and report.
@@ -57,22 +61,28 @@ class Sweep:
             plan = self._plan(arguments)
             self._check_files(plan)
             self.folder.check(plan)
+            store = uri_of(plan.jobs[0].config.tracking)
+            if "${" in str(self.folder.path):
+                raise ConfigError(
+                    f"{self.folder.path}: Hydra would interpolate its ${{…}}. Run dinorl in another folder"
+                )
             if self.config.plan_only:
-                report.print_plan(plan, done=self.folder.done(plan))
+                report.print_plan(plan, store, done=self.folder.done(plan))
                 return
             self.launching.prepare()
             self.runs.create_store(plan)
             with self.folder.held(plan):
                 done = self.folder.done(plan)
-                report.print_plan(plan, self.folder.path, done)
-                self.runs.open(plan)
+                report.print_plan(plan, store, self.folder.path, done)
                 try:
+                    self.runs.open(plan)
                     states = self._launch_all(plan, done)
-                except KeyboardInterrupt:
+                    self.runs.close(plan, states)
+                except BaseException as error:
                     self.runs.close_interrupted(plan)
-                    say(f"interrupted; to resume, type the same overrides with sweep.name={self.folder.path.name}")
+                    if isinstance(error, KeyboardInterrupt):
+                        say(f"interrupted; to resume, type the same overrides with sweep.name={self.folder.path.name}")
                     raise
-                self.runs.close(plan, states)
         report.print_results(plan, states, self.folder.path)
         failed = sum(state["status"] in ("FAILED", "NOT RUN") for state in states.values())
         if failed:
@@ -87,7 +97,7 @@ class Sweep:
         check_options(overrides)
         try:
             composed = self.context.config_loader.load_configuration(
-                config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN
+                config_name=CONFIG_NAME, overrides=[*self._searchpath, *overrides], run_mode=RunMode.RUN
             )
             with open_dict(composed):
                 del composed["hydra"]
@@ -96,19 +106,12 @@ class Sweep:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:
-        """Check that models compile with all sensors and that bundles exist."""
-        from dinorl.envs.mirror import mirror_of
-        from dinorl.sim.model import Animal
+        """Check every animal's body and that bundles exist; print what is doubtful."""
+        from dinorl.sim.check import check_bodies
 
-        checked: set[tuple[str, bool]] = set()
+        for doubt in check_bodies(job.config for job in plan.jobs):
+            say(doubt)
         for job in plan.jobs:
-            mirrored = job.config.algorithm.policy_kwargs.mirror
-            if (job.config.species.mjcf, mirrored) not in checked:
-                checked.add((job.config.species.mjcf, mirrored))
-                animal = Animal(job.config.species, job.config.sim)
-                _ = animal.layout
-                if mirrored:
-                    mirror_of(animal)
             if job.parent is None and job.config.warm_start is not None:
                 self._check_start(job.config.warm_start, job)
 
@@ -119,6 +122,8 @@ class Sweep:
         bundle = Bundle.open(warm_start)
         check_fits(bundle.config, job.config, job.stage)
         bundle.check_hand_over()
+        if not same_model(bundle.meta["mjcf_sha256"], job.config.species):
+            say(f"doubt: warm_start={warm_start}: it was trained on another model than {job.config.species.mjcf}")
 
     def _launch_all(self, plan: Plan, done: Set[str]) -> dict[str, dict[str, Any]]:
         """Launch every level except done jobs.

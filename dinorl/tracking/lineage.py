@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dinorl.config import TrackingConfig
+from dinorl.config.secrets import hide
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, uri_of
+from dinorl.tracking.store import FOLDER_TAG, seen_from, uri_of
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,9 @@ def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str,
             folder.mkdir(parents=True, exist_ok=True)
             spool = Spool(folder)
             header = {
-                "uri": uri_of(settings), "experiment": settings.experiment, "tags": {**tags, FOLDER_TAG: str(folder)},
-                "params": {}, "name": folder.name, "time": _now(), "parent": None, "job": None,
+                "uri": seen_from(folder, uri_of(settings)), "experiment": settings.experiment,
+                "tags": {**tags, FOLDER_TAG: str(folder)}, "params": {}, "name": folder.name, "time": _now(),
+                "parent": None, "job": None,
             }  # fmt: skip
             resumed = spool.resume(header) is not None
             spool.append([{"again": header["time"], "tags": header["tags"]} if resumed else header])
@@ -75,7 +77,7 @@ def _send(spools: Sequence[Spool], patience: float) -> None:
             try:
                 spool.send()
             except Exception as error:  # the next send tries again
-                log.warning("tracking: %s: %s", type(error).__name__, error)
+                log.warning("tracking: %s: %s", type(error).__name__, hide(str(error)))
 
     thread = threading.Thread(target=send, name="lineages", daemon=True)
     thread.start()

@@ -67,7 +67,7 @@ class Listeners(Listener):
         for listener in self._listeners:
             try:
                 results.append(getattr(listener, method)(*arguments))
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("%s.%s failed", type(listener).__name__, method)
         self.seconds += time.perf_counter() - begun
         return results

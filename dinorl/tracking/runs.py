@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinorl.tracking.store import DATABASE, FOLDER_TAG, OUTPUTS, client, embedded_uri, store_errors
+from dinorl.files.run_folder import TrackedFolder
+from dinorl.tracking.spool import Spool
+from dinorl.tracking.store import DATABASE, FOLDER_TAG, OUTPUTS, client, default_uri, embedded_uri, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -19,9 +21,9 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
 
     Args:
         sweep: only runs of this sweep.
-        uri: of the MLflow server; default the embedded store.
+        uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
     """
-    mlflow = client(uri or embedded_uri())
+    mlflow = client(uri or default_uri())
     wanted = "tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     token: str | None = None
@@ -35,12 +37,21 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
             return
 
 
+def folders() -> dict[str, Path]:
+    """Return the folders in ``outputs/`` by MLflow run id; they may have been moved or renamed."""
+    spools = [Spool(path.parent) for path in OUTPUTS.rglob(TrackedFolder.sent.name)]
+    return {spool.run_id: spool.path.parent for spool in spools if spool.run_id is not None}
+
+
 def run_folder(run_id: str) -> Path | None:
     """Return the run folder of a stage's MLflow run, or None if there is no such run."""
-    if not (OUTPUTS / DATABASE).exists():
+    if run_id in (here := folders()):
+        return here[run_id]
+    uri = default_uri()
+    if uri == embedded_uri() and not (OUTPUTS / DATABASE).exists():
         return None
     try:
-        tags = client(embedded_uri()).get_run(run_id).data.tags
+        tags = client(uri).get_run(run_id).data.tags
     except store_errors():
         return None
     return Path(tags[FOLDER_TAG]) if FOLDER_TAG in tags else None

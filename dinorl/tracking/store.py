@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from hydra.core.utils import env_override
 
 from dinorl.config import ConfigError, TrackingConfig
+from dinorl.config.secrets import hide, whole
 from dinorl.files.run_folder import locked
 
 if TYPE_CHECKING:
@@ -20,6 +23,15 @@ if TYPE_CHECKING:
 OUTPUTS = Path("outputs")
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
+
+SQLITE = "sqlite:///"
+_NO_PATH = re.compile(r"[?#%]|\$\{")  # in the path of a database
+
+# MLflow's columns with absolute locations of artifacts.
+_LOCATIONS = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("model_versions", "source"), ("model_versions", "storage_location"),
+)  # fmt: skip
 
 # Read when MLflow is imported.
 SETTINGS = {
@@ -34,16 +46,59 @@ SETTINGS = {
 
 def embedded_uri() -> str:
     """Return the uri of the embedded store, ``outputs/mlflow.db`` below the working directory."""
-    return f"sqlite:///{(OUTPUTS / DATABASE).absolute()}"
+    return f"{SQLITE}{(OUTPUTS / DATABASE).absolute()}"
+
+
+def default_uri() -> str:
+    """Return the uri of ``MLFLOW_TRACKING_URI``, or of the embedded store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri()
 
 
 def uri_of(settings: TrackingConfig) -> str:
-    """Return the uri of a config."""
-    return settings.uri or embedded_uri()
+    """Return the uri of a config, the same in every working directory; see :mod:`dinorl.config.secrets`.
+
+    Raises:
+        ConfigError: a database cannot have this path.
+    """
+    uri = settings.uri or embedded_uri()
+    if not uri.startswith(SQLITE):
+        return uri
+    path, question, options = uri.removeprefix(SQLITE), "", ""
+    if settings.uri is not None:
+        path, question, options = path.partition("?")
+    path = str(Path(path).absolute())
+    if bad := _NO_PATH.search(path):
+        raise ConfigError(
+            f"{path}: MLflow's database cannot have {bad[0]} in its path. Run dinorl in another folder, or give "
+            "tracking.uri"
+        )
+    return f"{SQLITE}{path}{question}{options}"
+
+
+def seen_from(folder: Path, uri: str) -> str:
+    """Return a uri as kept in a folder: a database's path is relative, since both may move."""
+    if not uri.startswith(SQLITE) or "?" in uri:
+        return uri
+    return SQLITE + os.path.relpath(uri.removeprefix(SQLITE), folder.absolute())
+
+
+def found_from(folder: Path, uri: str) -> str:
+    """Return the uri that :func:`seen_from` has kept.
+
+    Raises:
+        FileNotFoundError: its database is gone; connecting would make an empty one.
+    """
+    if not uri.startswith(SQLITE) or "?" in uri:
+        return uri
+    path = Path(os.path.normpath(folder.absolute() / uri.removeprefix(SQLITE)))
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no such MLflow database", str(path))
+    return f"{SQLITE}{path}"
 
 
 def client(uri: str) -> MlflowClient:
     """Return a client; the first call imports mlflow, which is slow."""
+    uri = whole(uri)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -72,7 +127,7 @@ def store_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, sqlite3.Error, OSError
+    return MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError  # no driver
 
 
 def _first_line(error: Exception) -> str:
@@ -80,7 +135,7 @@ def _first_line(error: Exception) -> str:
     innermost = error
     while innermost.__cause__ is not None or innermost.__context__ is not None:
         innermost = innermost.__cause__ or innermost.__context__  # type: ignore[assignment]
-    return next(iter(str(innermost).splitlines()), "") or type(innermost).__name__
+    return hide(next(iter(str(innermost).splitlines()), "") or type(innermost).__name__)
 
 
 def _create_store(settings: TrackingConfig) -> str:
@@ -96,11 +151,25 @@ def _create_store(settings: TrackingConfig) -> str:
     with locked(lock, math.inf):
         if not database.exists():
             make_tables(database)
-        # readers do not block writers
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # readers do not block writers
+            _move_artifacts(connection, artifacts)
         return experiment_id(client(uri), settings.experiment, artifacts)
+
+
+def _move_artifacts(database: sqlite3.Connection, artifacts: str) -> None:
+    """Let a store that was copied or moved find its artifacts beside it: MLflow keeps absolute locations."""
+    known = {row[0] for row in database.execute("SELECT artifact_location FROM experiments")}
+    for old in known - {artifacts}:
+        if old is None or not old.startswith("file:") or not old.endswith(f"/{ARTIFACTS}"):
+            continue
+        for table, column in _LOCATIONS:
+            with contextlib.suppress(sqlite3.OperationalError):  # another version's tables
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
+                    (artifacts, len(old) + 1, old, f"{old}/%"),
+                )
 
 
 def make_tables(database: Path) -> None:
@@ -114,7 +183,11 @@ def make_tables(database: Path) -> None:
 
 
 def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None) -> str:
-    """Return the id of an experiment; create it if missing."""
+    """Return the id of an experiment; create it if missing.
+
+    Raises:
+        ConfigError: it was deleted, so it takes no more runs.
+    """
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         from mlflow.exceptions import MlflowException
@@ -125,4 +198,10 @@ def experiment_id(mlflow: MlflowClient, name: str, artifacts: str | None = None)
             found = mlflow.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"MLflow's experiment {name} was deleted",
+            hint=f"Type mlflow experiments restore --experiment-id {found.experiment_id} with its --backend-store-uri, "
+            "or give another tracking.experiment",
+        )
     return str(found.experiment_id)

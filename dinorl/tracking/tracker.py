@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import os
 import queue
 import shlex
 import threading
@@ -13,13 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinorl.config import Config, flatten
+from dinorl.config import Config, ConfigError, flatten
 from dinorl.config.identity import identity
+from dinorl.config.secrets import hide
 from dinorl.files.provenance import git_sha
 from dinorl.tracking.listener import Listener, Progress
 from dinorl.tracking.progress import StageProgress
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, uri_of
+from dinorl.tracking.store import FOLDER_TAG, seen_from, uri_of
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,10 @@ class Tracker(Listener):
             "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()),
         }  # fmt: skip
         self._header = {
-            "uri": uri_of(cfg.tracking), "experiment": cfg.tracking.experiment, "tags": tags, "params": flatten(cfg),
+            "uri": seen_from(run_dir, uri_of(cfg.tracking)), "experiment": cfg.tracking.experiment, "tags": tags,
+            "params": flatten(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
-            "parent": cfg.tracking.parent, "job": identity(cfg),
+            "parent": cfg.tracking.parent and os.path.relpath(cfg.tracking.parent, run_dir), "job": identity(cfg),
         }  # fmt: skip
         logged = self._spool.resume(self._header)
         self._resumed = logged is not None
@@ -89,7 +92,7 @@ class Tracker(Listener):
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Queue a file or folder; it must not change before :meth:`close`."""
-        self._queue.put({"artifact": str(path.absolute()), "folder": folder})
+        self._queue.put({"artifact": os.path.relpath(path, self._spool.path.parent), "folder": folder})
 
     def flush(self) -> None:
         """Write the queue to the spool now."""
@@ -140,11 +143,11 @@ class Tracker(Listener):
             log.warning("tracking: %s", error)
         self._stop.set()
         self._thread.join(HURRIED_TIMEOUT if status == "INTERRUPTED" else CLOSE_TIMEOUT)
-        self._display.close()
         if self._spool.waiting():
             self._display.say(
                 f"some of the run has not reached MLflow; to send it, type dinorl send {shlex.quote(str(self._folder))}"
             )
+        self._display.close()
 
     def _work(self) -> None:
         while not self._stop.wait(self._every):
@@ -157,11 +160,13 @@ class Tracker(Listener):
             if self._spool.waiting():
                 self._spool.send()
         except Exception as error:  # sent later
-            log.warning("tracking: %s: %s", type(error).__name__, error)
+            log.warning("tracking: %s: %s", type(error).__name__, hide(str(error)))
             if not self._complained:
                 self._complained = True
                 full = isinstance(error, OSError) and error.errno == errno.ENOSPC
                 what = "the disk is full" if full else f"MLflow cannot be reached ({type(error).__name__})"
+                if isinstance(error, ConfigError):
+                    what = error.problem
                 where = "in memory" if full else "in the run folder"
                 self._display.say(f"{what}; training goes on, numbers are kept {where}")
 

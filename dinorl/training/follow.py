@@ -81,13 +81,16 @@ class Follower:
 
     def resume(self, progress: Mapping[str, Any]) -> None:
         """Continue from :meth:`progress`."""
-        self.gate.consecutive, self.passed, self.null = progress["consecutive"], progress["passed"], progress["null"]
-        self._table.rows, self.best.metrics = progress["rows"], progress["best_evaluation"]
-        self.best.rank = (progress["best_rank"][0], progress["best_rank"][1])
+        self.gate.consecutive, self.passed = progress["consecutive"], progress["passed"]
+        self.null = {name: _restored(metrics) for name, metrics in progress["null"].items()}
+        self._table.rows = [_restored(row) for row in progress["rows"]]
+        self.best.metrics = _restored(progress["best_evaluation"])
+        meets_gate, mean = progress["best_rank"]
+        self.best.rank = (meets_gate, -math.inf if mean is None else mean)
         self._next_evaluation, self._evaluated_at = progress["next_evaluation"], progress["evaluated_at"]
         self.evaluation_seconds, self.seconds_before = progress["evaluation_seconds"], progress["seconds"]
         self._steps_before, self._evaluation_before = self.learner.timesteps, self.evaluation_seconds
-        self.learner.record(progress["pending"])
+        self.learner.record(_restored(progress["pending"]))
         self._table.write()
 
     # The learner calls these -----------------------------------------------------------------------------------------
@@ -240,6 +243,11 @@ class Follower:
         self.listeners.flush()
         resume.save(self.run_dir, self.learner, self.cfg, metrics, self.progress())
         self._table.write()
+
+
+def _restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics from JSON, where NaN is null."""
+    return {key: math.nan if value is None else value for key, value in metrics.items()}
 
 
 def _rollout_metrics(ended: list[Episodes]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a stage: the first stops after the next checkpoint, the second at once."""
+"""Signals during a stage: the first stops it after the next checkpoint, the second at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
+
+from dinorl.files.process import HURRY, on_stop
 
 # Sent by the command to its jobs.
 PASSED_ON = signal.SIGUSR1
@@ -31,7 +33,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = on_stop(self._receive)
             self._before[PASSED_ON] = signal.signal(PASSED_ON, self._receive_passed_on)
         return self
 
@@ -42,6 +44,8 @@ class Interruption:
             signal.signal(number, handler)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum and signum not in HURRY:
+            return
         if self.signum:
             raise KeyboardInterrupt
         self.signum, self._since = signum, time.monotonic()
