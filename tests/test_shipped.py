@@ -32,7 +32,7 @@ def lower(rate: float) -> float:
 def test_zoo_has_all_stages() -> None:
     assert sorted(SHIPPED) == [
         "brachiosaurus/balance", "brachiosaurus/food_reach", "brachiosaurus/locomotion",
-        "trex/balance", "trex/bite", "trex/locomotion",
+        "trex/balance", "trex/balance-sac", "trex/bite", "trex/bite-sac", "trex/locomotion", "trex/locomotion-sac",
         "velociraptor/balance", "velociraptor/locomotion", "velociraptor/strike",
     ]  # fmt: skip
 

@@ -73,6 +73,8 @@ def test_nosedive_relative_to_natural_pitch(standing: Signals) -> None:
     for pitch, natural, expected in ((0.3, 0.0, -0.3), (-0.3, 0.0, 0.0), (0.3, 0.2, -0.1), (-0.1, -0.15, -0.05)):
         s = replace(standing, pitch=np.full(2, pitch))
         np.testing.assert_allclose(terms.nosedive(s, natural), expected, atol=1e-12)
+        mirrored = replace(standing, pitch=np.full(2, -pitch))
+        np.testing.assert_allclose(terms.rearing(mirrored, -natural), expected, atol=1e-12)
     level = replace(standing, pitch=np.full(2, 0.2), roll=np.zeros(2))
     np.testing.assert_allclose(terms.posture(level, 0.2), 1.0)
 

@@ -77,6 +77,12 @@ def nosedive(s: Signals, natural_pitch: float) -> Array:
     return -s.xp.clip(s.pitch - natural_pitch, 0.0, 2.0)
 
 
+@reward("rearing_weight", NATURAL_PITCH)
+def rearing(s: Signals, natural_pitch: float) -> Array:
+    """Charge pitching nose-up beyond ``natural_pitch``."""
+    return -s.xp.clip(natural_pitch - s.pitch, 0.0, 2.0)
+
+
 @reward("height_weight")
 def height(s: Signals, body: Body) -> Array:
     """Pay for carrying the trunk at its home height."""
