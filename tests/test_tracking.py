@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import word
 
-from dinorl.config import Config, compose, flatten
+from dinorl.config import Config, ConfigError, compose, flatten, secrets
 from dinorl.tracking import runs, store
 from dinorl.tracking.lineage import close_runs, open_lineages
 from dinorl.tracking.spool import Spool
@@ -129,6 +129,82 @@ def test_new_store_receives_full_history(cfg: Config, tmp_path: Path) -> None:
     assert run_id is not None
     arrived = store.client(uri).get_metric_history(run_id, "reward/alive")
     assert [point.step for point in arrived] == list(range(7))
+
+
+def test_deleted_experiment_is_named(cfg: Config, tmp_path: Path) -> None:
+    mlflow = store.client(store.embedded_uri())
+    mlflow.delete_experiment(mlflow.get_experiment_by_name("dinorl").experiment_id)
+    with pytest.raises(ConfigError, match="experiment dinorl was deleted.*experiments restore"):
+        store.create_store(cfg.tracking)
+
+
+def test_deleted_run_begins_anew(cfg: Config, tmp_path: Path) -> None:
+    first = track(cfg, tmp_path / "run", 5)
+    assert first is not None
+    store.client(store.embedded_uri()).delete_run(first)
+    second = track(cfg, tmp_path / "run", 7)
+    assert second not in (None, first)
+    assert [step for step, _ in history(str(second), "reward/alive")] == list(range(7))
+
+
+def test_failing_artifact_holds_up_nothing(cfg: Config, tmp_path: Path) -> None:
+    blocked = tmp_path / "outputs" / store.ARTIFACTS
+    blocked.write_text("no folder")
+    (tmp_path / "eval.csv").write_text("a,b\n")
+    (tmp_path / "run").mkdir()
+    tracker = Tracker(cfg, tmp_path / "run")
+    tracker.start()
+    tracker.log_artifact(tmp_path / "eval.csv")
+    tracker.log_metrics({"reward/alive": 1.0}, 3)
+    tracker.close("DONE", "passed")
+    mlflow, spool = store.client(store.embedded_uri()), Spool(tmp_path / "run")
+    run_id = str(spool.run_id)
+    assert history(run_id, "reward/alive") == [(3, 1.0)] and mlflow.get_run(run_id).info.status == "FINISHED"
+    assert spool.waiting(), "the artifact counts as sent"
+    blocked.unlink()
+    assert word("send", tmp_path) == 0
+    assert [file.path for file in mlflow.list_artifacts(run_id)] == ["eval.csv"]
+    assert not Spool(tmp_path / "run").waiting()
+
+
+def test_moved_store_keeps_runs(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old runs have their artifacts in the new place, and nothing is written to the old."""
+    folder = tmp_path / "outputs" / "first" / "run"
+    folder.mkdir(parents=True)
+    (folder / "eval.csv").write_text("a,b\n")
+    tracker = Tracker(cfg, folder)
+    tracker.start()
+    tracker.log_artifact(folder / "eval.csv")
+    tracker.close("DONE", "passed")
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "outputs").rename(here / "outputs")
+    (here / "outputs" / "first").rename(here / "outputs" / "renamed")
+    monkeypatch.chdir(here)
+    store.create_store(cfg.tracking)
+    run_id = str(tracker.run_id)
+    mlflow = store.client(store.embedded_uri())
+    assert str(here) in mlflow.get_run(run_id).info.artifact_uri
+    assert [file.path for file in mlflow.list_artifacts(run_id)] == ["eval.csv"]
+    assert runs.run_folder(run_id) == Path("outputs/renamed/run")
+    resumed = Spool(Path("outputs/renamed/run"))
+    resumed.append([{"metrics": {"reward/alive": 1.0}, "step": 9, "time": 0}])
+    resumed.send()
+    assert resumed.run_id == run_id and history(run_id, "reward/alive") == [(9, 1.0)]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_password_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(secrets.VARIABLE, raising=False)
+    uri = "postgresql://me:dont-tell@host/runs?sslpassword=dont-tell"
+    settings = compose(["species=trex", f"tracking.uri='{uri}'"]).tracking
+    assert settings.uri == "postgresql://me:***@host/runs?sslpassword=***"
+    assert secrets.whole(settings.uri) == uri
+    monkeypatch.delenv(secrets.VARIABLE)
+    with pytest.raises(ConfigError, match="Set the environment variable MLFLOW_TRACKING_URI"):
+        secrets.whole(settings.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert secrets.whole(settings.uri) == uri
 
 
 def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
