@@ -43,3 +43,21 @@ def test_functions_fit_a_screen() -> None:
         for one in functions(ast.parse(path.read_text()))
     }
     assert not {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+
+
+def test_text_files_are_utf8() -> None:
+    """In a locale without ``±``, a log line with it was lost."""
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in (ROOT / "dinorl").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and _opens_text(call) and not any(k.arg == "encoding" for k in call.keywords)
+    ]
+    assert not unnamed
+
+
+def _opens_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    words = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    opened = name == "open" and any(isinstance(word, str) and set(word) <= set("rwa+") for word in words)
+    return name in ("read_text", "write_text", "FileHandler") or opened

@@ -36,10 +36,10 @@ def save(
         for name, content in (learner.state() | dict(arrays or {})).items():
             np.savez(building / f"{name}.npz", **content)  # type: ignore[arg-type]
         for name, text in (texts or {}).items():
-            (building / f"{name}.json").write_text(as_json(text))
+            (building / f"{name}.json").write_text(as_json(text), encoding="utf-8")
         files = BundleFolder(building)
         OmegaConf.save(OmegaConf.create(to_container(cfg)), files.config)
-        files.meta.write_text(as_json(_meta(learner, cfg, evaluation), indent=2))
+        files.meta.write_text(as_json(_meta(learner, cfg, evaluation), indent=2), encoding="utf-8")
     return folder
 
 

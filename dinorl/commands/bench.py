@@ -31,6 +31,6 @@ def run(options: Namespace) -> int:
     }
     console.print(table(results))
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         console.print(f"wrote {options.json}")
     return 0

@@ -35,6 +35,6 @@ def run(options: Namespace) -> int:
     console().print(table(report))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         print(f"wrote {options.json}")
     return 0

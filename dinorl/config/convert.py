@@ -46,7 +46,7 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
         ConfigError: the file is not TOML.
     """
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     known = set(known_keys(species))
@@ -116,7 +116,7 @@ def write(converted: Converted, recipe: Path) -> Path:
         f"# @package _global_\n# Made from {converted.source.parent.name}/{converted.source.name} "
         "by dinorl convert; units and meanings are in conf/base.\n"
     )
-    path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(converted.content)))
+    path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(converted.content)), encoding="utf-8")
     return path
 
 
@@ -134,7 +134,8 @@ def write_recipe(converted: Sequence[Converted], recipes: Path, name: str) -> li
     group = recipes / f"{name}.yaml"
     if not group.exists():
         group.parent.mkdir(parents=True, exist_ok=True)
-        group.write_text((conf_dir() / "recipe" / "toml.yaml").read_text().replace("recipe/toml/", f"recipe/{name}/"))
+        text = (conf_dir() / "recipe" / "toml.yaml").read_text(encoding="utf-8")
+        group.write_text(text.replace("recipe/toml/", f"recipe/{name}/"), encoding="utf-8")
     lines = []
     for one in converted:
         taken = sum(len(table) for table_name, table in one.content.items() if table_name not in FOREIGN)

@@ -39,7 +39,7 @@ def started() -> float:
     global _started
     if _started is None:
         try:
-            fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+            fields = Path("/proc/self/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
             lived = time.clock_gettime(time.CLOCK_BOOTTIME) - float(fields[19]) / os.sysconf("SC_CLK_TCK")
             _started = time.monotonic() - lived
         except (OSError, AttributeError):

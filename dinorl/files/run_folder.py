@@ -111,7 +111,7 @@ META = BundleFolder.meta.name
 def read_status(folder: Path) -> dict[str, Any] | None:
     """Return a run folder's status, or None."""
     try:
-        status: dict[str, Any] = json.loads(RunFolder(folder).status.read_text())
+        status: dict[str, Any] = json.loads(RunFolder(folder).status.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return status

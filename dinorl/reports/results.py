@@ -77,7 +77,7 @@ def _result(folder: Path, status: dict[str, Any]) -> Result:
         cfg.seed,
         cfg.sim.threads,
         status,
-        json.loads(measured.read_text()),
+        json.loads(measured.read_text(encoding="utf-8")),
     )
 
 
@@ -173,11 +173,11 @@ def rewrite(readme: Path, measured: Sequence[tuple[str, ...]]) -> str:
     Raises:
         ConfigError: the README has no markers.
     """
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ConfigError(f"{readme}: expected the lines {BEGIN} and {END}, between which the table goes")
     head, rest = text.split(BEGIN, 1)
     before, tail = rest.split(END, 1)
     table = markdown(merged(before, measured))
-    readme.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}")
+    readme.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
     return table

@@ -130,7 +130,7 @@ class SweepFolder:
         if not path.exists():
             return {}
         try:
-            known: dict[str, str] = dict(json.loads(path.read_text()))
+            known: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"{path}: expected what each run folder is, found something else ({error}). Type another sweep.name"

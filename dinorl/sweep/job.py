@@ -110,7 +110,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 def _log_to(path: Path) -> logging.Handler:
     """Log to the run's own file; the terminal has the progress bar."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -116,7 +116,7 @@ class Launching:
             with contextlib.suppress(OSError):  # the folder may be the cause
                 write_status(self.folder.run_dir(job), **states[job.key])
                 if job.key in errors:
-                    with RunFolder(self.folder.run_dir(job)).log.open("a") as file:
+                    with RunFolder(self.folder.run_dir(job)).log.open("a", encoding="utf-8") as file:
                         file.writelines(traceback.format_exception(errors[job.key]))
 
     def _clear(self, job: Job, states: dict[str, dict[str, Any]]) -> bool:

@@ -36,7 +36,7 @@ class Spool:
         files = TrackedFolder(folder)
         self.path, self._sent_path = files.spool, files.sent
         try:
-            state = json.loads(self._sent_path.read_text())
+            state = json.loads(self._sent_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # missing or damaged: send all again
             state = {}
         self.sent: int = state.get("bytes", 0)
@@ -52,7 +52,7 @@ class Spool:
         """
         before = self._whole()
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(entry) + "\n" for entry in entries)
         except OSError:
             if self.path.exists():
@@ -103,7 +103,7 @@ class Spool:
             before = len(json.dumps(entries[0]))
             entries[0] |= place
             with whole_file(self.path) as building:
-                building.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+                building.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
             if self.run_id is not None:
                 self._acknowledge(self.sent + len(json.dumps(entries[0])) - before)
         return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}

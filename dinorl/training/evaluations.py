@@ -33,7 +33,7 @@ class EvaluationTable:
         """Write the file atomically."""
         if not self.rows:
             return
-        with whole_file(self._path) as building, building.open("w", newline="") as file:
+        with whole_file(self._path) as building, building.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
