@@ -145,8 +145,10 @@ def signalled(number: int, group: bool = False, ignored: bool = False) -> Start:
     """
 
     def start(typed: Sequence[str], folder: Path, env: Mapping[str, str]) -> Ended:
-        ready = (lambda: signal.signal(number, signal.SIG_IGN)) if ignored else None
-        process = _begin(typed, folder, env, start_new_session=True, preexec_fn=ready)
+        heard = signal.SIG_IGN if ignored else signal.SIG_DFL
+        process = _begin(
+            typed, folder, env, start_new_session=True, preexec_fn=lambda: signal.signal(number, heard)
+        )  # fmt: skip
         end = time.monotonic() + TIMEOUT
         while _bundles(folder) == 0 and time.monotonic() < end:
             time.sleep(0.02)
@@ -323,16 +325,17 @@ ROWS = (
     Row("nohup", start=signalled(signal.SIGHUP, group=True, ignored=True), quick=True),
     Row("sigpipe", start=signalled(signal.SIGPIPE, group=True)),
     # Folders.
-    Row("spaces and quotes", folder="a b'c\"d,e=f"),
+    Row("spaces and signs", folder='a b"c,d=e;f&g'),
     Row("not ascii", folder="größe 恐竜"),
     Row("chdir", ("hydra.job.chdir=true",), quick=True),
     Row("long temporary folder", env={"TMPDIR": LONG_TMP}, before=lambda _: Path(LONG_TMP).mkdir(exist_ok=True)),
     refused("question mark", "cannot have ? in its path", folder="a?b", quick=False),
     refused("percent", "cannot have % in its path", folder="a%25b", quick=False),
+    refused("quote", "cannot have ' in its path", folder="a'b", quick=False),
     refused("hash", "cannot have # in its path", folder="a#b", quick=False),
     refused("interpolation", "cannot have ${ in its path", folder="a${x}b"),
     Row("question mark, store elsewhere", ("tracking.uri=sqlite:////tmp/dinorl-elsewhere.db",), folder="a?b"),
-    refused("outputs is a file", "outputs", before=outputs_blocked, exit=1, quick=False),
+    refused("outputs is a file", "outputs", before=outputs_blocked, quick=False),
     # The environment.
     Row("osmesa", env={"MUJOCO_GL": "osmesa"}, words="MUJOCO_GL=osmesa"),
     Row("unknown gl", env={"MUJOCO_GL": "foo"}, words="expected egl, osmesa, glfw or disabled"),

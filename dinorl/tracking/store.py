@@ -25,7 +25,7 @@ DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
 SQLITE = "sqlite:///"
-_NO_PATH = re.compile(r"[?#%]|\$\{")  # in the path of a database
+_NO_PATH = re.compile(r"[?#%']|\$\{")  # in the path of a database
 
 # MLflow's columns with absolute locations of artifacts.
 _LOCATIONS = (
