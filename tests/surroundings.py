@@ -119,7 +119,7 @@ def hung_up(own: bool) -> Start:
             preexec_fn=take if own else os.setsid,
         )  # fmt: skip
         os.close(theirs)
-        _drain(ours, lambda: _bundles(folder) > 0)
+        _drain(ours, lambda: _newest(folder) > 0.0)
         os.close(ours)
         return Ended(process.wait(TIMEOUT), "")
 
@@ -149,8 +149,8 @@ def signalled(number: int, group: bool = False, ignored: bool = False) -> Start:
         process = _begin(
             typed, folder, env, start_new_session=True, preexec_fn=lambda: signal.signal(number, heard)
         )  # fmt: skip
-        end = time.monotonic() + TIMEOUT
-        while _bundles(folder) == 0 and time.monotonic() < end:
+        begun, end = time.time(), time.monotonic() + TIMEOUT
+        while _newest(folder) < begun and time.monotonic() < end:
             time.sleep(0.02)
         (os.killpg if group else os.kill)(process.pid, number)
         output, _ = process.communicate(timeout=TIMEOUT)
@@ -159,8 +159,9 @@ def signalled(number: int, group: bool = False, ignored: bool = False) -> Start:
     return start
 
 
-def _bundles(folder: Path) -> int:
-    return len(list((folder / RUN / "bundle").glob("[0-9]*")))
+def _newest(folder: Path) -> float:
+    """Return when the newest bundle was written, s since the epoch; 0 if there is none."""
+    return max((path.stat().st_mtime for path in (folder / RUN / "bundle").glob("[0-9]*")), default=0.0)
 
 
 def _status(folder: Path) -> dict[str, Any]:
@@ -351,8 +352,7 @@ ROWS = (
     refused("no driver", "cannot be reached", "tracking.uri=postgresql://me@127.0.0.1/x", quick=False),
     refused("no server", "cannot be reached", "tracking.uri=http://127.0.0.1:9", quick=False),
     refused("experiment deleted", "experiments restore", before=experiment_deleted, quick=False),
-    Row("run deleted", before=run_deleted, typed=("curriculum.timesteps=1000000",), words="",
-        start=signalled(signal.SIGTERM), exit=130, status="INTERRUPTED"),
+    Row("run deleted", LONG, before=run_deleted, start=signalled(signal.SIGTERM), exit=130, status="INTERRUPTED"),
     Row("store moved", before=store_moved, holds=_moved),
     Row("artifacts blocked", before=artifacts_blocked, words="dinorl send"),
     # Hydra's own.
