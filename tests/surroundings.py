@@ -312,7 +312,7 @@ ROWS = (
     Row("full disk as output", start=into("/dev/full")),
     Row("no streams", start=without_streams),
     Row("unread pipe", ("eval.every=256",), start=unread),
-    Row("ascii", env={"PYTHONIOENCODING": "ascii"}, words="+-", quick=True),
+    Row("ascii", env={"PYTHONIOENCODING": "ascii"}, words="+-"),
     Row("c locale", env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     Row("latin 1", env={"PYTHONIOENCODING": "latin-1"}),
     Row("narrow terminal", env={"COLUMNS": "1"}),

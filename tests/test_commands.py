@@ -171,7 +171,8 @@ def test_bash_completes_words_overrides(tmp_path: Path) -> None:
     assert offered["dinorl ev"] == ["evaluate", "eval."]
     assert offered["dinorl species="] == ["species=brachiosaurus", "species=trex", "species=velociraptor"]
     assert "ppo.learning_rate=" in offered["dinorl species=trex ppo.learning_rate"]
-    assert offered["dinorl play trex/"] == ["trex/balance", "trex/bite", "trex/locomotion"]
+    stages = ("balance", "bite", "locomotion")
+    assert offered["dinorl play trex/"] == [f"trex/{stage}{algo}" for stage in stages for algo in ("", "-sac")]
     assert {"--episodes", "--json", "--seed"} <= set(offered["dinorl evaluate trex/bite --"])
     assert {"add", "list", "measure"} <= set(offered["dinorl zoo "])
     assert offered["dinorl train algo="] == ["algo=ppo", "algo=sac"]
