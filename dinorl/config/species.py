@@ -108,7 +108,7 @@ def same_model(recorded: str, species: SpeciesConfig) -> bool:
 _Stamps = tuple[tuple[str, int, int], ...]
 _KNOWN: dict[Path, tuple[_Stamps, str]] = {}
 
-# Arrays of MjModel that move the animal or measure it; not those that are only drawn, and no paths.
+# Arrays of MjModel that count: no drawing, no paths.
 _PHYSICAL = (
     "actuator_", "body_", "dof_", "eq_", "exclude_", "flex_", "geom_", "hfield_", "jnt_", "key_", "mesh_face",
     "mesh_vert", "pair_", "qpos", "sensor_", "site_", "tendon_", "wrap_",

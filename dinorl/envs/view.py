@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,20 @@ from dinorl.config import Config, build, to_container
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.checks import checked_limit
 from dinorl.envs.registration import stage_config
-from dinorl.envs.render import CAMERA, HEIGHT, WIDTH, Camera, check_picture
+from dinorl.envs.render import Camera, check_picture
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}
 
 
-class View:
+class View(ABC):
     """A batch of one stage, seen through Gymnasium.
 
     A copy or an unpickled view is a fresh one with the same arguments: physics cannot be copied.
 
     Args:
         n: animals.
-        species: name of the species, as in ``conf/species``.
-        stage: ``balance``, ``locomotion`` or ``behavior``.
-        cfg: a composed config; default: that of the species and stage.
-        render_mode: None or ``"rgb_array"``.
-        max_episode_steps: control steps before truncation; -1: no limit; default: ``cfg.env.max_episode_steps``.
-        width, height: of pictures, pixels.
-        camera: name or id of a camera in the MJCF.
+        species, stage, cfg, render_mode, max_episode_steps, width, height, camera: as in
+            :class:`dinorl.envs.gym_env.DinoEnv`.
 
     Raises:
         ValueError: a wrong render mode, limit, size or camera.
@@ -40,14 +36,15 @@ class View:
     def __init__(
         self,
         n: int,
-        species: str = "trex",
-        stage: str = "balance",
-        cfg: Config | None = None,
-        render_mode: str | None = None,
-        max_episode_steps: int | None = None,
-        width: int = WIDTH,
-        height: int = HEIGHT,
-        camera: str | int = CAMERA,
+        *,
+        species: str,
+        stage: str,
+        cfg: Config | None,
+        render_mode: str | None,
+        max_episode_steps: int | None,
+        width: int,
+        height: int,
+        camera: str | int,
     ) -> None:
         if render_mode is not None and render_mode not in METADATA["render_modes"]:
             raise ValueError(f"render_mode={render_mode!r}: expected None or one of {METADATA['render_modes']}")
@@ -94,9 +91,9 @@ class View:
         if spec is not None:
             self._use_limit_of(spec)
 
+    @abstractmethod
     def _use_limit_of(self, spec: EnvSpec) -> None:
         """Set the time limit to that of a spec."""
-        raise NotImplementedError
 
     def _check_open(self, begun: bool) -> None:
         """Check that the view is open and, if it has to be, reset.

@@ -66,7 +66,7 @@ class _Output(io.RawIOBase):
             return os.write(self._number, data)
         except BlockingIOError:
             select.select([], [self._number], [])
-            return 0 if len(data) == 0 else self.write(data)
+            return self.write(data)
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._number)  # for output of libraries in C too

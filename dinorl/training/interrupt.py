@@ -44,11 +44,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum and signum not in HURRY:
-            return
-        if self.signum:
+        if not self.signum:
+            self.signum, self._since = signum, time.monotonic()
+        elif signum in HURRY:
             raise KeyboardInterrupt
-        self.signum, self._since = signum, time.monotonic()
 
     def _receive_passed_on(self, signum: int, frame: FrameType | None) -> None:
         """Handle an interruption of the command; this job may have received that signal too."""
