@@ -10,8 +10,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from dinorl.config import Config
 from dinorl.envs.checks import NO_LIMIT, checked_actions, checked_seeds, refuse_unknown_options
-from dinorl.envs.render import CAMERA, HEIGHT, WIDTH
+from dinorl.envs.render import HEIGHT, WIDTH
 from dinorl.envs.view import METADATA, View
+from dinorl.sim.model import CAMERA
 
 
 class DinoEnv(View, gym.Env):

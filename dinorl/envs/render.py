@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
+from dinorl.sim.model import CAMERA
+
 if TYPE_CHECKING:
     from dinorl.envs.batch import BatchEnv
 
 WIDTH, HEIGHT = 640, 480
-CAMERA = "track"
 
 
 def check_picture(model: mujoco.MjModel, width: int, height: int, camera: str | int) -> None:

@@ -13,8 +13,9 @@ from gymnasium.vector.utils import batch_space
 from dinorl.config import Config
 from dinorl.envs.batch import Episodes, Step
 from dinorl.envs.checks import NO_LIMIT, checked_actions, checked_reset_mask, checked_seeds
-from dinorl.envs.render import CAMERA, HEIGHT, WIDTH
+from dinorl.envs.render import HEIGHT, WIDTH
 from dinorl.envs.view import METADATA, View
+from dinorl.sim.model import CAMERA
 
 # Attributes of one animal, by their names here.
 _SINGLE = {"observation_space": "single_observation_space", "action_space": "single_action_space"}

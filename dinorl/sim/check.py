@@ -17,7 +17,7 @@ from dinorl.config.species import compile_mjcf, mjcf_path, mujoco_warnings
 from dinorl.sim.anatomy import body_id, check_anatomy, floors, home_id, is_free
 from dinorl.sim.cpu import CpuSimulation
 from dinorl.sim.findings import Finding, about, doubt, refusal
-from dinorl.sim.model import Animal
+from dinorl.sim.model import CAMERA, Animal
 from dinorl.sim.sensors import sensor_id, sensors_of
 from dinorl.sim.servos import Servo, servos_of
 from dinorl.sim.symmetry import Symmetry, at_home, places_of, symmetry_of
@@ -27,7 +27,6 @@ from dinorl.tasks.signals import Signals
 STANDS = 0.5  # s, in the home pose
 LOW = 0.75  # of the home height; below, it has fallen
 SUNK = 0.05  # of the home height, in the floor
-CAMERA = "track"  # of films
 
 
 @dataclass

@@ -14,7 +14,9 @@ from dinorl.sim.findings import refusal
 from dinorl.sim.sensors import evenly, layout_of
 from dinorl.tasks.body import Layout
 
-__all__ = ["Animal", "evenly"]
+__all__ = ["CAMERA", "Animal", "evenly"]
+
+CAMERA = "track"  # of films
 
 
 class Animal:
