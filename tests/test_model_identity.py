@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import word
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dinorl.bundle.bundle import Bundle
@@ -125,10 +126,31 @@ def test_bundle_follows_moved_model(own_bundle: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         _ = Bundle(own_bundle).config
     assert f"species.mjcf={model} does not exist" in str(refused.value)
-    assert "if it was moved, write its path into that config.yaml" in str(refused.value)
+    assert "if it was moved, type --mjcf PATH, or write its path into that config.yaml" in str(refused.value)
+    given = Bundle.open(own_bundle, moved)
+    assert given.outdated() is None and given.config.species.mjcf == str(moved)
+    following = Bundle(own_bundle).following(given.config.species)
+    assert following.config.species.mjcf == str(moved), "a warm start and a resumed stage know its new place"
     text = (own_bundle / "config.yaml").read_text()
     (own_bundle / "config.yaml").write_text(text.replace(str(model), str(moved)))
     assert Bundle(own_bundle).outdated() is None
+
+
+def test_commands_take_moved_model(own_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = own_bundle.parent / "moved.xml"
+    (own_bundle.parent / "trex.xml").rename(moved)
+    more = ["--episodes=1", "env.max_episode_steps=5", f"--mjcf={moved}"]
+    assert word("evaluate", own_bundle, *more) == 0
+    assert "trex balance (ppo): 1 episodes" in capsys.readouterr().out
+
+
+def test_job_ignores_place_of_model(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = body(tmp_path / "here"), body(tmp_path / "there")
+    assert job_key(here, None) == job_key(there, None)
+    heavier = body(tmp_path / "there", put(named("geom", "ribs"), mass="25"))
+    assert job_key(here, None) != job_key(heavier, None)
 
 
 def test_bundle_refuses_other_model(own_bundle: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,36 @@ class Bundle:
 
     Args:
         path: its folder; :meth:`open` also takes names.
+        mjcf: where its model is now; default: where its config says.
 
     Attributes:
         files: its file paths.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.files = path, BundleFolder(path)
+    def __init__(self, path: Path, mjcf: Path | None = None) -> None:
+        self.path, self.files, self._mjcf = path, BundleFolder(path), mjcf
 
     @classmethod
-    def open(cls, where: str | Path) -> Bundle:
+    def open(cls, where: str | Path, mjcf: Path | None = None) -> Bundle:
         """Open a bundle by path, run folder (its best bundle), MLflow run id or zoo name.
+
+        Args:
+            where: it is.
+            mjcf: where its model is now; default: where its config says.
 
         Raises:
             ConfigError: there is none.
         """
-        return cls(resolve(where))
+        return cls(resolve(where), mjcf)
+
+    def following(self, species: SpeciesConfig) -> Bundle:
+        """Return the bundle with its model where ``species`` has it, if that is the same model; else itself.
+
+        Raises:
+            ConfigError: the model of ``species`` does not compile.
+        """
+        same = same_model(self.meta["mjcf_sha256"], species)
+        return Bundle(self.path, mjcf_path(species)) if same else self
 
     def __str__(self) -> str:
         return str(self.path)
@@ -107,6 +122,8 @@ class Bundle:
             raise explain(error, list(overrides)) from error
         try:
             cfg = build(config)  # type: ignore[arg-type]
+            if self._mjcf is not None:
+                cfg = replace(cfg, species=replace(cfg.species, mjcf=str(self._mjcf.resolve())))
             for setting in read_settings(parsed)[0]:
                 check_needed(setting, [cfg])
         except ConfigError as error:
@@ -125,7 +142,8 @@ class Bundle:
         path = mjcf_path(species)
         if SPECIES_DIR in path.resolve().parents:
             return
-        found, moved = f"{self.files.config}: species.mjcf={species.mjcf}", "write its path into that config.yaml"
+        found = f"{self.files.config}: species.mjcf={species.mjcf}"
+        moved = "type --mjcf PATH, or write its path into that config.yaml"
         if not path.is_file():
             raise ConfigError(
                 f"{found} does not exist; this policy was trained on that model. Put it back; if it was moved, {moved}"

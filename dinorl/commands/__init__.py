@@ -22,6 +22,7 @@ from typing import Any
 
 TRAIN = "train"  # the default word
 BUNDLE_HELP = "a checkpoint bundle, a stage's run folder, an MLflow run id or a zoo name (trex/bite)"
+MJCF_HELP = "the animal's model, if it is no longer where the bundle's config says"
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from dinorl.commands import BUNDLE_HELP, Parser, zoo_names
+from dinorl.commands import BUNDLE_HELP, MJCF_HELP, Parser, zoo_names
 
 SUMMARY = "Watch a trained policy, in a viewer or as a film."
 
@@ -17,13 +17,14 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--video", type=Path, help="write a film (.mp4, .gif) instead of opening the viewer")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the film, s (default %(default)g)")
     parser.add_argument("--seed", type=int, help="of the episode (default: the first evaluation seed)")
+    parser.add_argument("--mjcf", type=Path, metavar="FILE", help=MJCF_HELP)
 
 
 def run(options: Namespace) -> int:
     """Play a bundle's policy; return the exit status."""
     from dinorl.bundle.bundle import Bundle
 
-    bundle = Bundle.open(options.bundle)
+    bundle = Bundle.open(options.bundle, options.mjcf)
     if why := bundle.outdated():
         print(why)
     if options.video is None and os.environ.get("DISPLAY"):

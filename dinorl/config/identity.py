@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 
 from dinorl.config.errors import ConfigError
-from dinorl.config.schema import Config, SpeciesConfig
+from dinorl.config.schema import Config
 from dinorl.config.species import file_hash, mjcf_hash
 from dinorl.config.strict import flatten
 
@@ -33,23 +32,31 @@ def identity(config: Config) -> str:
     return config.tracking.job or job_key(config, None)
 
 
-def job_key(config: Config, parent: str | None, body_hash: Callable[[SpeciesConfig], str] = mjcf_hash) -> str:
-    """Return the hash of a stage's config, its parent job's key and the animal's model.
+def job_key(config: Config, parent: str | None) -> str:
+    """Return the hash of a stage's config, its parent job's key and the animal's model, wherever its file lies.
 
     Args:
         config: of the stage.
         parent: key of its parent job.
-        body_hash: identity of the model.
     """
-    start = parent if parent is not None else config.warm_start
+    keys = trained_on(config)
     try:
-        body = body_hash(config.species)
+        body = mjcf_hash(config.species)
+        del keys["species.mjcf"]
     except (ConfigError, OSError):  # the check of the body says it
         body = None
-    text = json.dumps([trained_on(config), start, body], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _key(keys, config, parent, body)
 
 
 def old_job_key(config: Config, parent: str | None) -> str:
-    """Return the key that dinorl 0.1 gave a job: with the hash of the MJCF's text."""
-    return job_key(config, parent, file_hash)
+    """Return the key that dinorl 0.1 gave a job: with the path and the hash of the MJCF's text."""
+    try:
+        body = file_hash(config.species)
+    except OSError:
+        body = None
+    return _key(trained_on(config), config, parent, body)
+
+
+def _key(keys: dict[str, object], config: Config, parent: str | None, body: str | None) -> str:
+    start = parent if parent is not None else config.warm_start
+    return hashlib.sha256(json.dumps([keys, start, body], sort_keys=True).encode()).hexdigest()

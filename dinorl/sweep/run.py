@@ -119,7 +119,7 @@ class Sweep:
         """Check that a bundle is valid and of the same animal, algorithm and network."""
         from dinorl.bundle.bundle import Bundle
 
-        bundle = Bundle.open(warm_start)
+        bundle = Bundle.open(warm_start).following(job.config.species)
         check_fits(bundle.config, job.config, job.stage)
         bundle.check_hand_over()
         if not same_model(bundle.meta["mjcf_sha256"], job.config.species):

@@ -69,9 +69,9 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
         files = BundleFolder(path)
         if not files.state.is_file():
             continue
-        bundle = Bundle(path)
         try:
-            if identity(bundle.config) != identity(cfg) or not same_model(bundle.meta["mjcf_sha256"], cfg.species):
+            bundle = Bundle(path).following(cfg.species)
+            if not same_model(bundle.meta["mjcf_sha256"], cfg.species) or identity(bundle.config) != identity(cfg):
                 continue
             position = bundle.arrays(STATE, largest=None)
             progress = read_json(files.progress)
