@@ -234,11 +234,13 @@ def _lives(pid: int) -> bool:
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:
-    """Return a config with defaults for Ray: quiet, one CPU a job."""
+    """Return a config with defaults for Ray: quiet, one CPU a job; a cluster that exists keeps its own memory."""
     if OmegaConf.select(config, "hydra.launcher.ray") is None:
         return config
-    quiet = {"init": {"include_dashboard": False, "log_to_driver": False}, "remote": {"num_cpus": 1}}
+    address = OmegaConf.select(config, "hydra.launcher.ray.init.address") or os.environ.get("RAY_ADDRESS")
+    joins = {"object_store_memory": None} if address not in (None, "local") else {}  # the plugin sets it otherwise
+    defaults = {"init": {"include_dashboard": False, "log_to_driver": False} | joins, "remote": {"num_cpus": 1}}
     chosen = config.copy()
     with open_dict(chosen):
-        chosen.hydra.launcher.ray = OmegaConf.merge(quiet, chosen.hydra.launcher.ray)
+        chosen.hydra.launcher.ray = OmegaConf.merge(defaults, chosen.hydra.launcher.ray)
     return chosen
