@@ -31,7 +31,7 @@ _MLFLOW = "mlflow.environment_variables"
 USED = (
     Private("hydra._internal.utils.get_args_parser", "command line: read flags and overrides before Hydra runs"),
     Private("hydra._internal.utils.run_and_report", "command line: errors are raised", says="HYDRA_FULL_ERROR"),
-    Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: recognised by class name"),
+    Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: one job at a time"),
     Private("hydra.core.global_hydra.GlobalHydra.instance", "config/compose: compose inside a Hydra application"),
     Private("hydra.core.override_parser.overrides_parser.OverridesParser.create", "config, sweep: parse overrides"),
     Private("hydra.core.override_parser.types.Override.get_key_element", "config/overrides: keys of overrides"),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from commands import dinorl, dinorl_here
+from omegaconf import OmegaConf
 
+from dinorl.sweep.launch import _with_ray_defaults
 from dinorl.tracking import store
 from dinorl.tracking.tracker import Tracker
 
@@ -153,3 +155,19 @@ def test_foreign_run_refused_and_kept(tmp_path: Path) -> None:
         other.returncode == 2 and "trex-ppo-s1/1-balance: holds a run of another plan: seed was 0, is 1" in other.stderr
     )
     assert sorted(path.name for path in (home / "1-balance" / "bundle").iterdir()) == before
+
+
+def test_joblib_with_one_job_works(tmp_path: Path) -> None:
+    typed = ("species=trex", "stage=balance", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    done = dinorl_here(tmp_path, *TINY, *typed, "sweep.name=j")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {state["status"] for state in statuses(tmp_path / "outputs" / "j").values()} == {"DONE"}
+
+
+@pytest.mark.parametrize("address, memory", [("auto", {"object_store_memory": None}), ("local", {}), (None, {})])
+def test_joined_ray_keeps_its_memory(address: str | None, memory: dict[str, None]) -> None:
+    """Ray refuses to join a cluster with a memory of one's own, and the launcher sets one where none is set."""
+    given = {} if address is None else {"address": address}
+    config = OmegaConf.create({"hydra": {"launcher": {"ray": {"init": given, "remote": {}}}}})
+    init = _with_ray_defaults(config).hydra.launcher.ray.init
+    assert {key: init[key] for key in init if key == "object_store_memory"} == memory

@@ -36,6 +36,7 @@ from dinorl.training.interrupt import PASSED_ON
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 FINAL = ("DONE", "FAILED", "PRUNED")
 INTERRUPT_TIMEOUT = 7.0  # s, for the jobs' checkpoints
 
@@ -61,14 +62,15 @@ class Launching:
         retries: int,
         isolate: bool,
     ) -> None:
-        self.context, self.config, self.folder, self.retries = context, config, folder, retries
+        self.context, self.folder, self.retries = context, folder, retries
+        self.config = _one_after_another(config)
         self.task = isolation.Isolated(task) if isolate else task
         self._launched = 0
 
     @property
     def _forks(self) -> bool:
         """Whether jobs are forked from the preloaded server."""
-        basic: bool = self.config.hydra.launcher._target_.endswith(".BasicLauncher")
+        basic: bool = self.config.hydra.launcher._target_ == BASIC_LAUNCHER
         return basic and isinstance(self.task, isolation.Isolated)
 
     def prepare(self) -> None:
@@ -231,6 +233,16 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _one_after_another(config: DictConfig) -> DictConfig:
+    """Return a config with Hydra's basic launcher for joblib with one job, which pickles nothing and calls it here."""
+    if OmegaConf.select(config, "hydra.launcher.n_jobs") != 1:
+        return config
+    chosen = config.copy()
+    with open_dict(chosen):
+        chosen.hydra.launcher = {"_target_": BASIC_LAUNCHER}
+    return chosen
 
 
 def _with_ray_defaults(config: DictConfig) -> DictConfig:
