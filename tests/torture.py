@@ -7,6 +7,7 @@ once without a store are eight sweeps. Every row of :mod:`surroundings` holds. E
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pty
@@ -34,6 +35,7 @@ ALGORITHMS = {
             "curriculum.timesteps=8000", "eval.every=1000"),
 }  # fmt: skip
 STAGE = ("stage=balance", "curriculum.timesteps=30000")
+STATUS = Path("outputs/t/trex-ppo-s0/1-balance/status.json")
 ARRAYS = ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz")
 TIMED = ("time/", "rollout/", "reward/")  # metrics that depend on the clock
 
@@ -145,7 +147,17 @@ def torture(algo: str, kills: int, seed: int) -> list[str]:
         return found
 
 
-def close_terminal(folder: Path, wait: float) -> subprocess.Popen[bytes]:
+def train_for(seconds: float, folder: Path, process: subprocess.Popen[bytes], idle: Callable[[], Any]) -> None:
+    """Wait until a stage has trained for some time, or the command has ended."""
+    begun = None
+    while process.poll() is None and (begun is None or time.monotonic() < begun + seconds):
+        if begun is None and (folder / STATUS).exists():
+            begun = time.monotonic()
+        idle()
+        time.sleep(0.01)
+
+
+def close_terminal(folder: Path, moment: float) -> subprocess.Popen[bytes]:
     """Start a stage in a terminal of its own and close that."""
     ours, theirs = pty.openpty()
     process = start(
@@ -153,43 +165,51 @@ def close_terminal(folder: Path, wait: float) -> subprocess.Popen[bytes]:
     )
     os.close(theirs)
     os.set_blocking(ours, False)
-    end = time.monotonic() + wait
-    while time.monotonic() < end:
-        try:
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
             os.read(ours, 1 << 16)
-        except OSError:
-            time.sleep(0.01)
+
+    train_for(moment * _seconds(folder.parent / "straight"), folder, process, read)
     os.close(ours)
     return process
 
 
-def send_sighup(folder: Path, wait: float) -> subprocess.Popen[bytes]:
+def send_sighup(folder: Path, moment: float) -> subprocess.Popen[bytes]:
     """Start a stage and send SIGHUP to all of its processes."""
     process = start(folder, "ppo", *STAGE, start_new_session=True)
-    time.sleep(wait)
+    train_for(moment * _seconds(folder.parent / "straight"), folder, process, lambda: None)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGHUP)
     return process
 
 
-def close_pipe(folder: Path, wait: float) -> subprocess.Popen[bytes]:
-    """Start a stage, read some lines of its output and close the pipe."""
+def close_pipe(folder: Path, moment: float) -> subprocess.Popen[bytes]:
+    """Start a stage, read a share of the lines of its output and close the pipe."""
     process = start(folder, "ppo", *STAGE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
-    for _ in range(round(2 * wait)):
+    lines = len((folder.parent / "straight" / "output.log").read_text().splitlines())
+    for _ in range(round(moment * lines)):
         process.stdout.readline()
     process.stdout.close()
     return process
 
 
-def hang_ups(way: Callable[[Path, float], subprocess.Popen[bytes]], straight: Path, whole: float,
-             count: int, draw: random.Random) -> list[str]:  # fmt: skip
+def _seconds(folder: Path) -> float:
+    """Return how long the stage trained."""
+    seconds: float = json.loads((folder / STATUS).read_text())["seconds"]
+    return seconds
+
+
+def hang_ups(
+    way: Callable[[Path, float], subprocess.Popen[bytes]], straight: Path, count: int, draw: random.Random
+) -> list[str]:
     """Lose a stage's terminal at random moments and type its command again; return the differences."""
     found: list[str] = []
     ends: Counter[str] = Counter()
     for i in range(count):
         folder = straight.parent / f"{way.__name__}-{i}"
-        way(folder, draw.uniform(0.05, 0.95) * whole).wait()
+        way(folder, draw.uniform(0.0, 0.95)).wait()
         ends[_agreed(folder, found)] += 1
         if start(folder, "ppo", *STAGE).wait() != 0:
             return [*found, f"it fails: {(folder / 'output.log').read_text()[-2000:]}"]
@@ -201,10 +221,9 @@ def hang_ups(way: Callable[[Path, float], subprocess.Popen[bytes]], straight: Pa
 
 def _agreed(folder: Path, found: list[str]) -> str:
     """Return the stage's status; note if MLflow says something else."""
-    run = folder / "outputs" / "t" / "trex-ppo-s0" / "1-balance" / "status.json"
-    if not run.exists():
+    if not (folder / STATUS).exists():
         return "not begun"
-    status: str = json.loads(run.read_text())["status"]
+    status: str = json.loads((folder / STATUS).read_text())["status"]
     arrived = {one.info.status for one in runs(folder)}
     if arrived != {MLFLOW.get(status)}:
         found.append(f"{folder.name}: status.json says {status}, MLflow {arrived}")
@@ -214,12 +233,11 @@ def _agreed(folder: Path, found: list[str]) -> str:
 def lost_terminals(count: int, seed: int) -> list[str]:
     """Lose the terminal in each way; return the differences."""
     with tempfile.TemporaryDirectory() as scratch:
-        straight, begun = Path(scratch) / "straight", time.monotonic()
+        straight, draw = Path(scratch) / "straight", random.Random(seed)
         if start(straight, "ppo", *STAGE).wait() != 0:
             return [f"it fails by itself: {(straight / 'output.log').read_text()[-2000:]}"]
-        whole, draw = time.monotonic() - begun, random.Random(seed)
         ways = (close_terminal, send_sighup, close_pipe)
-        return [line for way in ways for line in hang_ups(way, straight, whole, count, draw)]
+        return [line for way in ways for line in hang_ups(way, straight, count, draw)]
 
 
 def surroundings() -> list[str]:
