@@ -33,7 +33,8 @@ def test_zoo_has_all_stages() -> None:
     assert sorted(SHIPPED) == [
         "brachiosaurus/balance", "brachiosaurus/food_reach", "brachiosaurus/locomotion",
         "trex/balance", "trex/balance-sac", "trex/bite", "trex/bite-sac", "trex/locomotion", "trex/locomotion-sac",
-        "velociraptor/balance", "velociraptor/locomotion", "velociraptor/strike",
+        "velociraptor/balance", "velociraptor/balance-sac", "velociraptor/locomotion", "velociraptor/locomotion-sac",
+        "velociraptor/strike", "velociraptor/strike-sac",
     ]  # fmt: skip
 
 
