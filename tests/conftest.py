@@ -14,14 +14,14 @@ for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, an
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-WORKERS = 4  # on two cores: half of the suite waits for processes that end or were killed
+WORKERS = 2  # four on two cores take as long
 
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Use several workers by default; none with a debugger (``--pdb``, ``-p no:xdist``) or in a worker."""
+    """Use two workers by default; none with a debugger (``--pdb``, ``-p no:xdist``) or in a worker."""
     debugged = config.getoption("usepdb") or config.getoption("trace")
     if config.pluginmanager.hasplugin("xdist") and not debugged and not hasattr(config, "workerinput"):
         if config.option.numprocesses is None:
