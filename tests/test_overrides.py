@@ -60,7 +60,7 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
 
 # Fixed inputs; FUZZ=1 make test ARGS=tests/test_overrides.py tries new ones.
 @settings(
-    max_examples=25, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(st.lists(OVERRIDES, min_size=1, max_size=2))
 @example(["ppo.learning_rate=1e400"])

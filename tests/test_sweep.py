@@ -165,8 +165,11 @@ def test_joblib_with_one_job_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address, memory", [("auto", {"object_store_memory": None}), ("local", {}), (None, {})])
-def test_joined_ray_keeps_its_memory(address: str | None, memory: dict[str, None]) -> None:
+def test_joined_ray_keeps_its_memory(
+    address: str | None, memory: dict[str, None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ray refuses to join a cluster with a memory of one's own, and the launcher sets one where none is set."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     given = {} if address is None else {"address": address}
     config = OmegaConf.create({"hydra": {"launcher": {"ray": {"init": given, "remote": {}}}}})
     init = _with_ray_defaults(config).hydra.launcher.ray.init

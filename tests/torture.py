@@ -90,7 +90,7 @@ def differences(straight: Path, broken: Path) -> list[str]:
     if everything(straight) != everything(broken):
         return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
     for one, other in zip(stages(straight), stages(broken), strict=True):
-        files = [_folders(run) for run in (one, other)]
+        files = [{str(p.relative_to(run)) for p in run.rglob("*") if p.is_dir()} for run in (one, other)]
         if files[0] != files[1]:
             found.append(f"{one.name}: folders {sorted(files[0] ^ files[1])} are only in one of them")
         if (one / "eval.csv").read_text() != (other / "eval.csv").read_text():
@@ -111,12 +111,6 @@ def differences(straight: Path, broken: Path) -> list[str]:
             if doubled:
                 found.append(f"{stage}: {key} is there twice at {doubled[:5]}")
     return found
-
-
-def _folders(run: Path) -> set[str]:
-    """Return a run's folders; of the numbered bundles the newest, since an interrupt's counts among those kept."""
-    older = sorted(run.glob("bundle/[0-9]*"), key=lambda path: int(path.name))[:-1]
-    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_dir() and path not in older}
 
 
 def torture(algo: str, kills: int, seed: int) -> list[str]:

@@ -220,7 +220,7 @@ class Launching:
         if OmegaConf.select(launcher, "ray") is not None:
             return max(1, int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1))
         side_by_side = OmegaConf.select(launcher, "n_jobs")
-        if side_by_side is None or side_by_side == 1:
+        if side_by_side is None:
             return 0
         from joblib import cpu_count  # slow import
 
