@@ -33,12 +33,12 @@ class Stopped(Interruption):
         super().__init__()
         self.looks = looks
 
-    def check(self, kept: bool) -> None:
+    def check(self, kept: bool, timesteps: int) -> None:
         self.looks -= 1
         if self.looks <= 0:
             self.signum = self.signum or 15
             self._since = self._since or 1e12
-        super().check(kept)
+        super().check(kept, timesteps)
 
 
 def arrays_of(folder: Path) -> dict[str, np.ndarray]:
@@ -69,7 +69,9 @@ def test_interrupted_stage_resumes_bit_exact(algorithm: tuple[str, ...], tmp_pat
             interruptions += 1
             np.random.seed(interruptions)  # no dependence on process history
     assert interruptions == 4
-    for name in ("best", numbered(straight / "bundle")[0].name):
+    kept = [path.name for path in numbered(straight / "bundle")]
+    assert kept == [path.name for path in numbered(broken / "bundle")]
+    for name in ("best", *kept):
         assert_same(straight / "bundle" / name, broken / "bundle" / name)
     assert (straight / "eval.csv").read_text() == (broken / "eval.csv").read_text()
     resume.finish(broken)

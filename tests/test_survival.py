@@ -216,9 +216,7 @@ def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pyte
     assert sweep.returncode == 130 and "sweep.name=s" in output and "Traceback" not in output
     for run in runs:
         status = json.loads((run / "status.json").read_text())
-        assert status["status"] == "INTERRUPTED" and "SIGTERM" in status["error"]
+        assert status["status"] == "INTERRUPTED"
         newest = max((run / "bundle").glob("[0-9]*"), key=lambda path: int(path.name))
-        assert json.loads((newest / "meta.json").read_text())["evaluation"] == {}, (
-            "no bundle was written on the interrupt"
-        )
+        assert f"SIGTERM at {int(newest.name):,} steps" in status["error"], "no bundle was written on the interrupt"
         assert '"end": "KILLED"' in (run / "tracking.jsonl").read_text()

@@ -298,10 +298,10 @@ def test_finished_runs_beyond_one_page(cfg: Config, tmp_path: Path) -> None:
         for table, key in (("runs", "run_uuid"), ("tags", "run_uuid")):
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
             copied = ", ".join(
-                {key: "? || substr(run_uuid, 5)", "start_time": "start_time - ?"}.get(c, c) for c in columns
+                {key: "? || substr(run_uuid, 6)", "start_time": "start_time - ?"}.get(c, c) for c in columns
             )
             for i in range(1, count):
-                values = (f"{i:04}", i)[: copied.count("?")]
+                values = (f"n{i:04}", i)[: copied.count("?")]
                 database.execute(f"INSERT INTO {table} SELECT {copied} FROM {table} WHERE {key} = ?", (*values, run_id))
     found = [run.info.run_id for run in runs.finished_runs("first")]
     assert len(set(found)) == len(found) == count

@@ -62,7 +62,7 @@ class Follower:
         self._faults = FaultFolder(cfg, run_dir)
         self._interruption = interruption
         self._next_evaluation = cfg.eval.every
-        self._evaluated_at = self._reported_at = -1  # environment steps
+        self._evaluated_at = self._reported_at = self._saved_at = -1  # environment steps
         self._recent: dict[str, float] = {}  # metrics of recent episodes
         self._begun = begun
         self._reported = self._learning_since = time.perf_counter()
@@ -90,6 +90,7 @@ class Follower:
         self._next_evaluation, self._evaluated_at = progress["next_evaluation"], progress["evaluated_at"]
         self.evaluation_seconds, self.seconds_before = progress["evaluation_seconds"], progress["seconds"]
         self._steps_before, self._evaluation_before = self.learner.timesteps, self.evaluation_seconds
+        self._saved_at = self.learner.timesteps
         self.learner.record(_restored(progress["pending"]))
         self._table.write()
 
@@ -112,12 +113,13 @@ class Follower:
         self._apply_schedules()
         self._maybe_evaluate()
         if self._interruption.signum:
-            self._save({})
-            self._interruption.check(kept=True)
+            if self._saved_at != self.learner.timesteps:
+                self._save({}, scheduled=False)
+            self._interruption.check(kept=True, timesteps=self.learner.timesteps)
 
     def stepped(self) -> bool:
         """Report if due; return False when the gate is passed or a listener stops the stage."""
-        self._interruption.check(kept=False)
+        self._interruption.check(kept=False, timesteps=self.learner.timesteps)
         if time.perf_counter() - self._reported >= REPORT_EVERY:
             self._report()
         return not (self.passed or self.stopped)
@@ -238,10 +240,11 @@ class Follower:
         if passing := self.null_passes():
             self.listeners.say(f"the gate proves nothing: the {' and the '.join(passing)} policy meets it too")
 
-    def _save(self, metrics: Mapping[str, float]) -> None:
+    def _save(self, metrics: Mapping[str, float], scheduled: bool = True) -> None:
         """Write a resumable bundle. Listeners flush first, so that no earlier metric is lost."""
         self.listeners.flush()
-        resume.save(self.run_dir, self.learner, self.cfg, metrics, self.progress())
+        resume.save(self.run_dir, self.learner, self.cfg, metrics, self.progress(), scheduled)
+        self._saved_at = self.learner.timesteps
         self._table.write()
 
 

@@ -54,14 +54,15 @@ class Interruption:
         if not self.signum:
             self._receive(signal.SIGTERM, frame)
 
-    def check(self, kept: bool) -> None:
+    def check(self, kept: bool, timesteps: int) -> None:
         """Stop the stage if it was interrupted.
 
         Args:
             kept: a checkpoint was just written; otherwise wait for it up to ``PATIENCE`` seconds.
+            timesteps: environment steps so far.
 
         Raises:
             Interrupted: the stage stops now.
         """
         if self.signum and (kept or time.monotonic() - self._since > PATIENCE):
-            raise Interrupted(signal.Signals(self.signum).name)
+            raise Interrupted(f"{signal.Signals(self.signum).name} at {timesteps:,} steps")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from dinorl.learners.base import Learner
 log = logging.getLogger(__name__)
 
 STATE, PROGRESS = "state", "progress"
+SCHEDULED = "scheduled"
 # Errors of a damaged bundle.
 _UNREADABLE = (OSError, ValueError, KeyError)
 
 
 def save(
-    run_dir: Path, learner: Learner, cfg: Config, evaluation: Mapping[str, Any], progress: Mapping[str, Any]
-) -> None:
+    run_dir: Path, learner: Learner, cfg: Config, evaluation: Mapping[str, Any], progress: Mapping[str, Any],
+    scheduled: bool = True,
+) -> None:  # fmt: skip
     """Write a resumable numbered bundle and delete the oldest.
 
     Args:
@@ -40,16 +43,27 @@ def save(
         learner, cfg: of the stage.
         evaluation: metrics of the current policy; empty if not evaluated.
         progress: state of the stage, as JSON.
+        scheduled: False for an interrupt's bundle, which the next scheduled one replaces.
     """
     folder, replay = RunFolder(run_dir).bundles, RunFolder(run_dir).replay
     more: dict[str, Any] = {}
     if learner.resumable:
-        more = {"arrays": {STATE: learner.position()}, "texts": {PROGRESS: progress}}
+        more = {"arrays": {STATE: learner.position()}, "texts": {PROGRESS: {**progress, SCHEDULED: scheduled}}}
         learner.save_experience(replay)
     write.save(folder / str(learner.timesteps), learner, cfg, evaluation, **more)
-    write.prune(folder, cfg.eval.keep)
+    if scheduled:
+        _drop_interrupts(folder)
+        write.prune(folder, cfg.eval.keep)
     if learner.resumable:
         learner.trim_experience(replay, int(numbered(folder)[-1].name))
+
+
+def _drop_interrupts(folder: Path) -> None:
+    """Delete the bundles that interrupts left, so that the same ones are kept as without them."""
+    for path in numbered(folder):
+        with suppress(*_UNREADABLE):
+            if not read_json(BundleFolder(path).progress).get(SCHEDULED, True):
+                shutil.rmtree(path)
 
 
 def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | None:
