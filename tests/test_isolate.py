@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from dinorl.sweep.isolate import Isolated, JobError, JobLost, describe
+from dinorl.sweep.isolate import JobError, JobLost, call, describe
+from dinorl.sweep.workers import Picklable
 
 CONFIG = OmegaConf.create({"seed": 3})
 
@@ -70,7 +71,7 @@ def test_isolated_job_inherits_context(monkeypatch: pytest.MonkeyPatch, tmp_path
         (tmp_path / word).mkdir()
         monkeypatch.chdir(tmp_path / word)
         monkeypatch.setenv("DINORL_WORD", word)
-        result = Isolated(succeed)(CONFIG)
+        result = call(succeed, CONFIG)
         assert result == {"pid": result["pid"], "seed": 3, "word": word, "cwd": str(tmp_path / word)}
         assert result["pid"] != os.getpid()
 
@@ -87,7 +88,7 @@ def test_isolated_job_inherits_context(monkeypatch: pytest.MonkeyPatch, tmp_path
 )
 def test_isolated_job_exit_reported(task: Any, error: type[BaseException], words: str) -> None:
     with pytest.raises(error, match=words):
-        Isolated(task)(CONFIG)
+        call(task, CONFIG)
     assert multiprocessing.active_children() == []
 
 
@@ -97,28 +98,19 @@ def test_isolated_job_exit_reported(task: Any, error: type[BaseException], words
 )
 def test_unpicklable_error_comes_back(task: Any, text: str) -> None:
     with pytest.raises(JobError) as found:
-        Isolated(task)(CONFIG)
+        call(task, CONFIG)
     assert describe(found.value) == text
     assert f"in {task.__name__}" in found.value.trace and found.value.trace.endswith(f"{text}\n")
 
 
 def test_error_carries_remote_traceback() -> None:
     with pytest.raises(ValueError) as found:
-        Isolated(fail)(CONFIG)
+        call(fail, CONFIG)
     assert f"in {fail.__name__}" in "".join(traceback.format_exception(found.value))
-
-
-def test_launcher_worker_runs_job_inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DINORL_WORD", "")
-    task = Isolated(succeed)
-    task._command += 1  # as if unpickled in another process
-    assert task(CONFIG)["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("task", [fail, fail_unpicklable, fail_half_picklable])
 def test_launcher_worker_error_pickles(task: Any) -> None:
-    isolated = Isolated(task)
-    isolated._command += 1
     with pytest.raises((ValueError, JobError)) as found:
-        isolated(CONFIG)
+        Picklable(task)(CONFIG)
     assert describe(pickle.loads(pickle.dumps(found.value))) == describe(found.value)

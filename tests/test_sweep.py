@@ -10,7 +10,7 @@ import pytest
 from commands import dinorl, dinorl_here
 from omegaconf import OmegaConf
 
-from dinorl.sweep.launch import _with_ray_defaults
+from dinorl.sweep.ray_workers import init_options
 from dinorl.tracking import store
 from dinorl.tracking.tracker import Tracker
 
@@ -164,13 +164,15 @@ def test_joblib_with_one_job_works(tmp_path: Path) -> None:
     assert {state["status"] for state in statuses(tmp_path / "outputs" / "j").values()} == {"DONE"}
 
 
-@pytest.mark.parametrize("address, memory", [("auto", {"object_store_memory": None}), ("local", {}), (None, {})])
-def test_joined_ray_keeps_its_memory(
-    address: str | None, memory: dict[str, None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray refuses to join a cluster with a memory of one's own, and the launcher sets one where none is set."""
+def test_joblib_option_without_effect_refused(tmp_path: Path) -> None:
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "hydra/launcher=joblib", "hydra.launcher.backend=threading")
+    assert done.returncode == 2 and "hydra.launcher.backend=threading: has no effect" in done.stderr, done.stderr
+    assert "hydra.launcher.n_jobs" in done.stderr
+
+
+@pytest.mark.parametrize("address, memory", [("auto", False), ("local", True), (None, True)])
+def test_joined_ray_keeps_its_memory(address: str | None, memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray refuses to join a cluster with a memory of one's own."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    given = {} if address is None else {"address": address}
-    config = OmegaConf.create({"hydra": {"launcher": {"ray": {"init": given, "remote": {}}}}})
-    init = _with_ray_defaults(config).hydra.launcher.ray.init
-    assert {key: init[key] for key in init if key == "object_store_memory"} == memory
+    launcher = OmegaConf.create({"ray": {"init": {"address": address}, "remote": {}}})
+    assert ("object_store_memory" in init_options(launcher)) is memory

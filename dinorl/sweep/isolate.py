@@ -21,10 +21,8 @@ from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, env_override
-from hydra.types import TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dinorl.files import provenance
 from dinorl.files.process import stops, unbreakable_output
@@ -101,82 +99,68 @@ def describe(error: BaseException) -> str:
     return str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
 
 
-class Isolated:
-    """A task function for Hydra's launchers that runs jobs in new processes.
-
-    Args:
-        task: importable by its name.
-    """
-
-    def __init__(self, task: TaskFunction) -> None:
-        self.task, self._command = task, os.getpid()
-
-    def __call__(self, cfg: DictConfig) -> Any:
-        """Run the job and return its result; in a launcher's worker, without a new process.
-
-        Raises:
-            JobLost: the process ended without a result.
-            JobError: the job's error, if it cannot be pickled.
-            BaseException: the job's error.
-        """
-        if os.getpid() != self._command:
-            return self._in_worker(cfg)
-        hydra: DictConfig | None = HydraConfig.instance().cfg  # type: ignore[assignment]  # Hydra sets a DictConfig
-        return call(self.task, cfg, hydra=hydra, logs=OmegaConf.select(hydra, "hydra.job_logging") if hydra else None)
-
-    def _in_worker(self, cfg: DictConfig) -> Any:
-        try:
-            return self.task(cfg)
-        except Exception as error:  # the launcher pickles it
-            failure = _Failure.of(error)
-            if failure.error() is None:
-                raise failure.job_error() from error
-            raise
-
-
-def call(
-    function: Callable[..., T], *arguments: Any, hydra: DictConfig | None = None, logs: DictConfig | None = None
-) -> T:
-    """Call a function in its own process and return its result.
+class Child:
+    """A function that runs in a process of its own, forked from the server.
 
     Args:
         function: importable by its name.
         arguments: picklable.
-        hydra: Hydra's config there.
         logs: the logging config there.
 
-    Raises:
-        JobLost: the process ended without a result.
-        JobError: the function's error, if it cannot be pickled.
-        BaseException: the function's error; its cause is the traceback.
+    Attributes:
+        receive: readable when the process has ended or has a result.
     """
-    receive, send = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(
-        target=_work,
-        args=(
-            send, function, arguments, hydra, logs,
-            _Surroundings(dict(os.environ), os.getcwd(), provenance.started(), stops()),
-        ),
-    )  # fmt: skip
-    process.start()
-    send.close()
-    try:
-        result: T | _Failure = receive.recv()
-    except EOFError:
-        process.join()
-        raise JobLost(_end(process.exitcode)) from None
-    finally:
-        process.join(_EXIT_TIMEOUT)
-        process.kill()
-        process.join()
-        receive.close()
-    if isinstance(result, _Failure):
-        raise result.error() or result.job_error() from RemoteTraceback(result.trace)
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any, logs: DictConfig | None = None) -> None:
+        self.receive, send = _CONTEXT.Pipe(duplex=False)
+        surroundings = _Surroundings(dict(os.environ), os.getcwd(), provenance.started(), stops())
+        self._process = _CONTEXT.Process(target=_work, args=(send, function, arguments, logs, surroundings))
+        self._process.start()
+        send.close()
+
+    def result(self) -> Any:
+        """Wait for the function and return its result.
+
+        Raises:
+            JobLost: the process ended without a result.
+            JobError: the function's error, if it cannot be pickled.
+            BaseException: the function's error; its cause is the traceback.
+        """
+        try:
+            result = self.receive.recv()
+        except EOFError:
+            self._process.join()
+            raise JobLost(_end(self._process.exitcode)) from None
+        finally:
+            self._process.join(_EXIT_TIMEOUT)
+            self.kill()
+        return result.unwrapped() if isinstance(result, Failure) else result
+
+    def alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.is_alive()
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        if self._process.pid is not None and self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+        self.receive.close()
+
+
+def call(function: Callable[..., T], *arguments: Any, logs: DictConfig | None = None) -> T:
+    """Call a function in its own process and return its result; see :class:`Child`."""
+    result: T = Child(function, *arguments, logs=logs).result()
     return result
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
     """An error sent between processes."""
 
     name: str
@@ -185,7 +169,8 @@ class _Failure:
     pickled: bytes | None  # None: impossible
 
     @classmethod
-    def of(cls, error: BaseException) -> _Failure:
+    def of(cls, error: BaseException) -> Failure:
+        """Return an error of this process."""
         pickled, message = None, "its message cannot be read"
         with contextlib.suppress(Exception):
             pickled = pickle.dumps(error)
@@ -203,8 +188,9 @@ class _Failure:
             return None
         return error if isinstance(error, BaseException) else None
 
-    def job_error(self) -> JobError:
-        return JobError(self.name, self.message, self.trace)
+    def unwrapped(self) -> Any:
+        """Raise the error; :class:`JobError` stands for one that cannot be unpickled."""
+        raise self.error() or JobError(self.name, self.message, self.trace) from RemoteTraceback(self.trace)
 
 
 @dataclass(frozen=True)
@@ -238,21 +224,17 @@ def _work(
     send: Connection,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-    hydra: DictConfig | None,
     logs: DictConfig | None,
     surroundings: _Surroundings,
 ) -> None:
-    """Call a function in this process, a job like Hydra's basic launcher."""
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
     surroundings.enter()
     try:
-        if hydra is not None:
-            HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra does
         if logs is not None:
-            configure_log(logs, hydra.hydra.verbose if hydra is not None else False)
+            configure_log(logs)
         send.send(function(*arguments))
     except BaseException as error:
-        send.send(_Failure.of(error))
+        send.send(Failure.of(error))
     finally:
         logging.shutdown()
 

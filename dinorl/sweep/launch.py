@@ -1,44 +1,42 @@
-"""Launches jobs through Hydra's launcher: their overrides, retries, results and interruption."""
+"""Launches the jobs of a plan: each when its parent is done, again if its process died."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import platform
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from dinorl.config import SweepConfig
 from dinorl.config.overrides import hydra_value
 from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
-from dinorl.sweep.plan import Job
+from dinorl.sweep.plan import Job, Plan
+from dinorl.sweep.workers import BASIC, RAY, ByLauncher, HydraJobs, Processes, Workers, processes_at_once
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
-from dinorl.training.interrupt import PASSED_ON
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 FINAL = ("DONE", "FAILED", "PRUNED")
 INTERRUPT_TIMEOUT = 7.0  # s, for the jobs' checkpoints
+
+# A job's final status.json.
+State = dict[str, Any]
 
 
 class Launching:
@@ -46,36 +44,27 @@ class Launching:
 
     Args:
         context: Hydra's.
-        task: the launchers' task function, :func:`dinorl.sweep.job.run`.
+        task: the jobs' task function, :func:`dinorl.sweep.job.run`.
         config: the first composition, with the launcher's config.
         folder: of the sweep.
-        retries: of a job whose process died.
-        isolate: run jobs in new processes, unless the launcher does.
+        settings: of the sweep.
+
+    Raises:
+        ConfigError: an option of the launcher has no effect.
     """
 
     def __init__(
-        self,
-        context: HydraContext,
-        task: TaskFunction,
-        config: DictConfig,
-        folder: SweepFolder,
-        retries: int,
-        isolate: bool,
+        self, context: HydraContext, task: TaskFunction, config: DictConfig, folder: SweepFolder, settings: SweepConfig
     ) -> None:
-        self.context, self.folder, self.retries = context, folder, retries
-        self.config = _one_after_another(config)
-        self.task = isolation.Isolated(task) if isolate else task
-        self._launched = 0
-
-    @property
-    def _forks(self) -> bool:
-        """Whether jobs are forked from the preloaded server."""
-        basic: bool = self.config.hydra.launcher._target_ == BASIC_LAUNCHER
-        return basic and isinstance(self.task, isolation.Isolated)
+        self.folder, self.retries = folder, settings.retries
+        self._launcher = config.hydra.launcher
+        self._hydra_logging = config.hydra.hydra_logging
+        self._jobs = HydraJobs(context, task, config)
+        self._count = processes_at_once(self._launcher, settings.isolate)
 
     def prepare(self) -> None:
         """Preload modules in the background."""
-        if self._forks:
+        if self._count:
             isolation.prepare()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -83,119 +72,41 @@ class Launching:
 
         If that process dies, the function is called again here, so it must be idempotent.
         """
-        if not self._forks:
+        if not self._count:
             return function(*arguments)
         try:
-            return isolation.call(function, *arguments, logs=self.config.hydra.hydra_logging)
+            return isolation.call(function, *arguments, logs=self._hydra_logging)
         except isolation.JobLost as lost:
             log.warning("%s; trying again in the command's own", lost)
             return function(*arguments)
 
-    def launch(self, jobs: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
-        """Launch jobs together; retry lost ones one by one.
+    def run(self, plan: Plan, done: Set[str]) -> dict[str, State]:
+        """Run all jobs except done ones.
 
         Args:
-            jobs: of one level.
-            states: receives each job's final state, by its key.
+            plan: of the sweep.
+            done: keys of the jobs to skip.
+
+        Returns:
+            The final state of each job, by its key.
         """
-        left = [job for job in jobs if self._clear(job, states)]
-        self.folder.remember(left)
-        errors: dict[str, BaseException] = {}
-        for attempt in range(self.retries + 1):
-            batches = [left] if attempt == 0 else [[job] for job in left]
-            left = []
-            for batch in filter(None, batches):
-                errors = {key: error for key, error in errors.items() if key not in {job.key for job in batch}}
-                errors |= self._batch(batch)
-                for job in batch:
-                    state = read_status(self.folder.run_dir(job)) or {}
-                    if state.get("status") not in FINAL:
-                        left.append(job)
-                        error = isolation.describe(errors[job.key]) if job.key in errors else "no result came back"
-                        state = {"status": "FAILED", "gate": "none", "error": error, "lost": True}
-                    states[job.key] = state
-        for job in left:
-            with contextlib.suppress(OSError):  # the folder may be the cause
-                write_status(self.folder.run_dir(job), **states[job.key])
-                if job.key in errors:
-                    with RunFolder(self.folder.run_dir(job)).log.open("a", encoding="utf-8") as file:
-                        file.writelines(traceback.format_exception(errors[job.key]))
+        with contextlib.ExitStack() as held:
+            workers = self._workers()
+            held.callback(workers.close)
+            held.enter_context(_interrupting(workers))
+            return _Run(self, workers, plan, done).states
 
-    def _clear(self, job: Job, states: dict[str, dict[str, Any]]) -> bool:
-        """Delete the old status of a job's folder; if the folder is in use, the job fails.
+    def _workers(self) -> Workers:
+        if self._count:
+            return Processes(self._jobs, self._count)
+        if self._launcher._target_ == RAY:
+            from dinorl.sweep.ray_workers import OnRay  # imports Ray, which is slow
 
-        Call it before the plan is saved, or another plan's status counts as this one's.
-        """
-        folder = self.folder.run_dir(job)
-        if folder.is_symlink():  # shared with another lineage earlier
-            folder.unlink()
-        try:
-            with locked(folder, PATIENCE):
-                RunFolder(folder).status.unlink()
-        except BlockingIOError:  # a worker survived its command
-            states[job.key] = {"status": "FAILED", "gate": "none", "error": busy(folder)}
-            return False
-        except OSError:
-            pass
-        return True
+            return OnRay(self._jobs, self._launcher)
+        return ByLauncher(self._jobs, self.folder)
 
-    def _batch(self, batch: Sequence[Job]) -> dict[str, BaseException]:
-        """Launch jobs through Hydra's launcher; return unhandled errors by job key."""
-        launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=_with_ray_defaults(self.config)
-        )
-        first, self._launched = self._launched, self._launched + len(batch)
-        try:
-            with self._interrupting(batch):
-                returned = launcher.launch([self._job_overrides(job) for job in batch], initial_job_idx=first)
-        except Exception as error:
-            log.warning("launch failed: %s", error)
-            say(f"launch failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-            return {job.key: error for job in batch}
-        finally:
-            if "ray" in sys.modules:  # no two workers a job
-                sys.modules["ray"].shutdown()
-        return {
-            job.key: result._return_value
-            for job, result in zip(batch, returned, strict=False)
-            if result.status == JobStatus.FAILED
-        }
-
-    def _running(self, batch: Sequence[Job]) -> list[int]:
-        """Return the other processes of running jobs on this machine."""
-        states = [read_status(self.folder.run_dir(job)) or {} for job in batch]
-        here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
-        return [pid for pid in here if pid != os.getpid() and _lives(pid)]
-
-    @contextlib.contextmanager
-    def _interrupting(self, batch: Sequence[Job]) -> Iterator[None]:
-        """When stopped, interrupt the jobs and wait for checkpoints; launchers would kill them.
-
-        A job in this process handles signals itself.
-        """
-
-        def interrupt(signum: int, frame: FrameType | None) -> None:
-            for number in before:  # a second one ends at once
-                signal.signal(number, signal.default_int_handler if number in HURRY else signal.SIG_IGN)
-            for pid in self._running(batch):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, PASSED_ON)
-            end = time.monotonic() + INTERRUPT_TIMEOUT
-            while self._running(batch) and time.monotonic() < end:
-                time.sleep(0.05)
-            raise KeyboardInterrupt
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = on_stop(interrupt)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _job_overrides(self, job: Job) -> list[str]:
+    def overrides(self, job: Job) -> list[str]:
+        """Return a job's overrides: its own, and what the command gives it."""
         own = {
             "hydra.sweep.dir": str(self.folder.path),
             "hydra.sweep.subdir": job.folder,
@@ -215,44 +126,132 @@ class Launching:
         return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
 
     def _threads(self) -> int:
-        """Return the threads of a parallel job; 0 if jobs are sequential."""
-        launcher = self.config.hydra.launcher
-        if OmegaConf.select(launcher, "ray") is not None:
-            return max(1, int(OmegaConf.select(launcher, "ray.remote.num_cpus") or 1))
-        side_by_side = OmegaConf.select(launcher, "n_jobs")
-        if side_by_side is None:
+        """Return the threads of a job that may run beside others; 0: all."""
+        if self._launcher._target_ == RAY:
+            return max(1, int(self._launcher.ray.remote.get("num_cpus") or 1))
+        if self._launcher._target_ == BASIC or not self._count:
             return 0
         from joblib import cpu_count  # slow import
 
-        return max(1, cpu_count() // side_by_side) if side_by_side > 0 else 1
+        cores: int = cpu_count()
+        return max(1, cores // self._count)
 
 
-def _lives(pid: int) -> bool:
+class _Run:
+    """One pass over a plan: starts jobs, retries lost ones, keeps their states."""
+
+    def __init__(self, launching: Launching, workers: Workers, plan: Plan, done: Set[str]) -> None:
+        self.folder, self._launching, self._workers, self._done = launching.folder, launching, workers, done
+        self.states: dict[str, State] = {}
+        self._attempts: Counter[str] = Counter()
+        waiting = list(plan.jobs)
+        while waiting or workers.busy():
+            ready = [job for job in waiting if job.parent is None or job.parent.key in self.states]
+            waiting = [job for job in waiting if job not in ready]
+            self._start([job for job in ready if not self._settle(job)])
+            for job, result in workers.wait() if workers.busy() else ():
+                self._end(job, result)
+
+    def _settle(self, job: Job) -> bool:
+        """Set the state of a job that is not to run; return whether it is one."""
+        blocked = self._blocked(job)
+        if blocked is not None:
+            self.states[job.key] = blocked
+        elif job.key in self._done:
+            self.states[job.key] = {**(read_status(self.folder.run_dir(job)) or {}), "reused": True}
+            self.folder.link_shared(job)
+        elif (held := self._clear(job)) is not None:
+            self.states[job.key] = held
+        return job.key in self.states
+
+    def _blocked(self, job: Job) -> State | None:
+        """Return the state of a job blocked by its parent, or None."""
+        if job.parent is None:
+            return None
+        before = self.states[job.parent.key]
+        if before["status"] == "PRUNED":
+            return self._prune(job, before["error"])
+        if before["status"] != "DONE":
+            return {"status": "NOT RUN", "error": f"{job.parent.folder}: {before['status'].lower()}"}
+        if before.get("gate") == "stopped_on_budget":
+            return self._prune(job, f"{job.parent.folder} did not pass its gate (curriculum.on_budget=stop)")
+        return None
+
+    def _prune(self, job: Job, reason: str) -> State:
+        return write_status(self.folder.run_dir(job), status="PRUNED", gate="none", error=reason)
+
+    def _clear(self, job: Job) -> State | None:
+        """Delete the old status of a job's folder; return the state of a job whose folder is in use.
+
+        Call it before the plan is saved, or another plan's status counts as this one's.
+        """
+        folder = self.folder.run_dir(job)
+        if folder.is_symlink():  # shared with another lineage earlier
+            folder.unlink()
+        try:
+            with locked(folder, PATIENCE):
+                RunFolder(folder).status.unlink()
+        except BlockingIOError:  # a worker survived its command
+            return {"status": "FAILED", "gate": "none", "error": busy(folder)}
+        except OSError:
+            pass
+        return None
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        if jobs:
+            self.folder.remember(jobs)
+        for job in jobs:
+            self._workers.submit(job, self._launching.overrides(job))
+
+    def _end(self, job: Job, result: Any) -> None:
+        """Keep the state of a job that ended, or start it again."""
+        if isinstance(result, KeyboardInterrupt):  # it alone was stopped
+            _interrupt(self._workers)
+            raise KeyboardInterrupt
+        state = read_status(self.folder.run_dir(job)) or {}
+        if state.get("status") not in FINAL:
+            error = result if isinstance(result, BaseException) else isolation.JobLost("no result came back")
+            if self._attempts[job.key] < self._launching.retries:
+                self._attempts[job.key] += 1
+                say(f"{job.folder}: {isolation.describe(error)}; it is started again")
+                return self._workers.submit(job, self._launching.overrides(job))
+            state = {"status": "FAILED", "gate": "none", "error": isolation.describe(error), "lost": True}
+            self._record(job, state, error)
+        self.states[job.key] = state
+        self.folder.link_shared(job)
+
+    def _record(self, job: Job, state: State, error: BaseException) -> None:
+        """Write the state of a job that could not."""
+        with contextlib.suppress(OSError):  # the folder may be the cause
+            write_status(self.folder.run_dir(job), **state)
+            with RunFolder(self.folder.run_dir(job)).log.open("a", encoding="utf-8") as file:
+                file.writelines(traceback.format_exception(error))
+
+
+@contextlib.contextmanager
+def _interrupting(workers: Workers) -> Iterator[None]:
+    """When stopped, interrupt the jobs and wait for checkpoints. A job in this process handles signals itself."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for number in before:  # a second one ends at once
+            signal.signal(number, signal.default_int_handler if number in HURRY else signal.SIG_IGN)
+        _interrupt(workers)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = on_stop(interrupt)
     try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _one_after_another(config: DictConfig) -> DictConfig:
-    """Return a config with Hydra's basic launcher for joblib with one job, which pickles nothing and calls it here."""
-    if OmegaConf.select(config, "hydra.launcher.n_jobs") != 1:
-        return config
-    chosen = config.copy()
-    with open_dict(chosen):
-        chosen.hydra.launcher = {"_target_": BASIC_LAUNCHER}
-    return chosen
-
-
-def _with_ray_defaults(config: DictConfig) -> DictConfig:
-    """Return a config with defaults for Ray: quiet, one CPU a job; a cluster that exists keeps its own memory."""
-    if OmegaConf.select(config, "hydra.launcher.ray") is None:
-        return config
-    address = OmegaConf.select(config, "hydra.launcher.ray.init.address") or os.environ.get("RAY_ADDRESS")
-    joins = {"object_store_memory": None} if address not in (None, "local") else {}  # the plugin sets it otherwise
-    defaults = {"init": {"include_dashboard": False, "log_to_driver": False} | joins, "remote": {"num_cpus": 1}}
-    chosen = config.copy()
-    with open_dict(chosen):
-        chosen.hydra.launcher.ray = OmegaConf.merge(defaults, chosen.hydra.launcher.ray)
-    return chosen
+def _interrupt(workers: Workers) -> None:
+    """Interrupt the jobs and wait for their checkpoints."""
+    workers.interrupt()
+    end = time.monotonic() + INTERRUPT_TIMEOUT
+    while workers.busy() and time.monotonic() < end:
+        time.sleep(0.05)

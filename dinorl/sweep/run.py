@@ -1,10 +1,8 @@
-"""Runs a sweep: checks the whole plan, then launches its jobs level by level."""
+"""Runs a sweep: checks the whole plan, then launches its jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Set
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +15,6 @@ from dinorl.config import CONFIG_NAME, Config, ConfigError, SweepConfig, build
 from dinorl.config.explain import check_options, explain
 from dinorl.config.overrides import read_settings
 from dinorl.config.species import same_model
-from dinorl.files.run_folder import read_status, write_status
 from dinorl.sweep import report
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.launch import Launching
@@ -45,7 +42,7 @@ class Sweep:
         self.context, self.config = context, config
         settings = SweepConfig.of(config.sweep)
         self.folder = SweepFolder(Path(config.hydra.sweep.dir).absolute(), resume=config.resume)
-        self.launching = Launching(context, task, config, self.folder, settings.retries, settings.isolate)
+        self.launching = Launching(context, task, config, self.folder, settings)
         self.runs = LineageRuns(self.folder, self.launching.call)
         # Hydra gives a sweeper only the other overrides
         self._searchpath = [o for o in config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
@@ -76,7 +73,7 @@ class Sweep:
                 report.print_plan(plan, store, self.folder.path, done)
                 try:
                     self.runs.open(plan)
-                    states = self._launch_all(plan, done)
+                    states = self.launching.run(plan, done)
                     self.runs.close(plan, states)
                 except BaseException as error:
                     self.runs.close_interrupted(plan)
@@ -124,45 +121,3 @@ class Sweep:
         bundle.check_hand_over()
         if not same_model(bundle.meta["mjcf_sha256"], job.config.species):
             say(f"doubt: warm_start={warm_start}: it was trained on another model than {job.config.species.mjcf}")
-
-    def _launch_all(self, plan: Plan, done: Set[str]) -> dict[str, dict[str, Any]]:
-        """Launch every level except done jobs.
-
-        Args:
-            plan: of the sweep.
-            done: keys of the jobs to skip.
-
-        Returns:
-            The final state of each job, by its key.
-        """
-        states: dict[str, dict[str, Any]] = {}
-        for level in plan.levels():
-            waiting = []
-            for job in level:
-                blocked = self._blocked(job, states)
-                if blocked is not None:
-                    states[job.key] = blocked
-                elif job.key in done:
-                    states[job.key] = {**(read_status(self.folder.run_dir(job)) or {}), "reused": True}
-                else:
-                    waiting.append(job)
-            self.launching.launch(waiting, states)
-            for job in level:
-                self.folder.link_shared(job)
-        return states
-
-    def _blocked(self, job: Job, states: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-        """Return the state of a job blocked by its parent, or None."""
-        if job.parent is None:
-            return None
-        before = states[job.parent.key]
-        if before["status"] == "PRUNED":
-            return self._prune(job, before["error"])
-        if before["status"] != "DONE":
-            return {"status": "NOT RUN", "error": f"{job.parent.folder}: {before['status'].lower()}"}
-        if before.get("gate") == "stopped_on_budget":
-            return self._prune(job, f"{job.parent.folder} did not pass its gate (curriculum.on_budget=stop)")
-        return None
-
-    def _prune(self, job: Job, reason: str) -> dict[str, Any]:
-        return write_status(self.folder.run_dir(job), status="PRUNED", gate="none", error=reason)

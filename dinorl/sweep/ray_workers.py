@@ -1,0 +1,150 @@
+"""Jobs on Ray, on this machine or a cluster: each starts alone, with the resources that its config asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from omegaconf import DictConfig, OmegaConf
+from ray.exceptions import RayError, TaskCancelledError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dinorl.config.secrets import VARIABLE
+from dinorl.sweep.isolate import Failure, JobLost
+from dinorl.sweep.plan import Job
+from dinorl.sweep.workers import End, HydraJobs, run_hydra_job
+from dinorl.tracking.terminal import say
+
+log = logging.getLogger(__name__)
+
+OBJECT_STORE = 78_643_200  # bytes, the least that Ray takes; jobs pass little
+LOOK_TIMEOUT = 60.0  # s, for every machine of a cluster to answer
+
+
+def init_options(launcher: DictConfig) -> dict[str, Any]:
+    """Return the arguments of ``ray.init``: quiet, and listening on this machine only unless it joins a cluster."""
+    given: dict[str, Any] = OmegaConf.to_container(launcher.ray.init, resolve=True)  # type: ignore[assignment]
+    # a cluster that exists keeps its own memory
+    memory = {} if joins(launcher) else {"object_store_memory": OBJECT_STORE}
+    return {"include_dashboard": False, "log_to_driver": False, **memory, **given}
+
+
+def joins(launcher: DictConfig) -> bool:
+    """Return whether jobs run on a cluster that exists."""
+    address = OmegaConf.select(launcher, "ray.init.address") or os.environ.get("RAY_ADDRESS")
+    return address not in (None, "local")
+
+
+class OnRay:
+    """Jobs as Ray's tasks.
+
+    Args:
+        jobs: composes them.
+        launcher: config of ``hydra/launcher=ray``.
+    """
+
+    def __init__(self, jobs: HydraJobs, launcher: DictConfig) -> None:
+        self._jobs = jobs
+        self._options: dict[str, Any] = {
+            "max_retries": 0,  # the command retries
+            **OmegaConf.to_container(launcher.ray.remote, resolve=True),  # type: ignore[dict-item]
+        }
+        self._running: dict[Any, Job] = {}
+        if not ray.is_initialized():
+            ray.init(**init_options(launcher))
+
+    def submit(self, job: Job, overrides: Sequence[str]) -> None:
+        """Queue a job at Ray."""
+        needs = {"num_cpus": max(1, job.config.sim.threads)}
+        task = ray.remote(_run).options(name=job.folder, **{**needs, **self._options})
+        self._running[task.remote(self._jobs.composed(overrides), _environment())] = job
+
+    def wait(self) -> list[End]:
+        """Wait until a task has ended."""
+        ready, _ = ray.wait(list(self._running), num_returns=1)
+        return [(self._running.pop(task), _result(task)) for task in ready]
+
+    def interrupt(self) -> None:
+        """Cancel all tasks: a running job gets Ray's SIGINT, saves a bundle and stops."""
+        for task in self._running:
+            ray.cancel(task)
+
+    def busy(self) -> bool:
+        """Return whether a task has not ended."""
+        if not self._running:
+            return False
+        _, left = ray.wait(list(self._running), num_returns=len(self._running), timeout=0.0)
+        return bool(left)
+
+    def close(self) -> None:
+        """Leave Ray, which ends its tasks of this command."""
+        self._running.clear()
+        ray.shutdown()
+
+
+def machines_without(folder: str, file: str) -> list[str]:
+    """Return the cluster's machines that do not see a file of this command's folder.
+
+    Args:
+        folder: absolute.
+        file: below it; it exists here.
+    """
+    path = os.path.join(folder, file)
+    look = ray.remote(_sees).options(num_cpus=0, max_retries=0)
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    answers = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            path, os.stat(path).st_mtime_ns
+        ): name
+        for node, name in nodes.items()
+    }
+    ready, late = ray.wait(list(answers), num_returns=len(answers), timeout=LOOK_TIMEOUT)
+    without = []
+    for task in ready:
+        try:
+            if not ray.get(task):
+                without.append(answers[task])
+        except RayError as error:
+            say(f"doubt: {answers[task]} cannot run a job: {str(error).strip().splitlines()[-1]}")
+    for task in late:
+        say(f"doubt: {answers[task]} has not answered for {LOOK_TIMEOUT:.0f} s")
+    return without
+
+
+def _sees(path: str, changed: int) -> bool:
+    import dinorl  # noqa: F401  # must be installed there
+
+    return os.path.exists(path) and os.stat(path).st_mtime_ns == changed
+
+
+def _environment() -> dict[str, str]:
+    """Return what jobs on other machines need of this environment."""
+    return {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_") or k in (VARIABLE, "DO_NOT_TRACK")}
+
+
+def _run(job: bytes, environment: Mapping[str, str]) -> Any:
+    os.environ.update(environment)
+    try:
+        return run_hydra_job(job)
+    except Exception as error:  # Ray would wrap it
+        return Failure.of(error)
+
+
+def _result(task: Any) -> Any:
+    """Return what a task's job returned, or its error."""
+    try:
+        result = ray.get(task)
+    except TaskCancelledError:
+        return KeyboardInterrupt()
+    except RayError as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        return JobLost(f"its process or machine is gone ({type(error).__name__}: {first})")
+    if isinstance(result, Failure):
+        try:
+            result.unwrapped()
+        except Exception as error:
+            return error
+    return result
