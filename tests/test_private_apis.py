@@ -96,6 +96,10 @@ USED = (
     Private(f"{_SB3}.common.vec_env.DummyVecEnv._reset_seeds", "learners/vec_env: seeds count once"),
     Private(f"{_SB3}.common.vec_env.DummyVecEnv._reset_options", "learners/vec_env: options count once"),
     Private(f"{_SB3}.common.vec_env.DummyVecEnv._get_indices", "learners/vec_env: chosen animals", takes=("indices",)),
+    Private(
+        "mlflow.store.artifact.artifact_repo.ArtifactRepository._download_file", "tracking/depot: fetch one file",
+        takes=("remote_file_path", "local_path"),
+    ),
     Private("mlflow.store.tracking.sqlalchemy_store", "sweep/isolate: imported before jobs fork"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID", "tracking/spool: a stage's run is its lineage's child"),
     Private("mlflow.telemetry.utils.is_telemetry_disabled", "command line: nothing phones home", says="DO_NOT_TRACK"),

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from commands import dinorl, dinorl_here
 from omegaconf import OmegaConf
 
+from dinorl.sweep.isolate import JobLost
+from dinorl.sweep.launch import Launching
+from dinorl.sweep.plan import Job
 from dinorl.sweep.ray_workers import init_options
+from dinorl.sweep.workers import End, HydraJobs, Processes
 from dinorl.tracking import store
 from dinorl.tracking.tracker import Tracker
 
@@ -176,3 +184,72 @@ def test_joined_ray_keeps_its_memory(address: str | None, memory: bool, monkeypa
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     launcher = OmegaConf.create({"ray": {"init": {"address": address}, "remote": {}}})
     assert ("object_store_memory" in init_options(launcher)) is memory
+
+
+def test_cluster_without_way_home_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the embedded store nothing would come back from the other machine."""
+
+    class Elsewhere:
+        def machines_without(self, folder: Path) -> list[str]:
+            assert (folder / "plan.json").exists()
+            return ["other"]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Launching, "_make_workers", lambda self: Elsewhere())
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "stage=balance", "sweep.name=s")
+    assert done.returncode == 2 and "Give tracking.uri=http" in " ".join(done.stderr.split()), done.stderr
+    assert not (tmp_path / "outputs" / "s").exists()
+
+
+class Scripted:
+    """Workers that end jobs in an order that the test chooses."""
+
+    def __init__(self, order: list[str]) -> None:
+        self.order, self.waiting, self.begun = order, [], []
+
+    def submit(self, job: Job, overrides: Sequence[str]) -> None:
+        self.waiting.append(job)
+        self.begun.append(job.folder)
+
+    def wait(self) -> list[End]:
+        ended = next(job for name in self.order for job in self.waiting if job.folder == name)
+        self.order.remove(ended.folder)
+        self.waiting.remove(ended)
+        return [(ended, {"status": "DONE", "gate": "passed", "timesteps": 1, "seconds": 1.0})]
+
+    def left(self) -> int:
+        return len(self.waiting)
+
+    def close(self) -> None:
+        pass
+
+
+def test_job_starts_after_own_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow lineage holds up no other."""
+    fast = [f"trex-ppo-s1/{stage}" for stage in ("1-balance", "2-locomotion", "3-behavior")]
+    slow = [name.replace("s1", "s0") for name in fast]
+    workers = Scripted([*fast, *slow])
+    monkeypatch.setattr(Launching, "_make_workers", lambda self: workers)
+    done = dinorl_here(tmp_path, *TINY, "species=trex", "seed=0,1", "sweep.name=s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert workers.begun == [slow[0], *fast, *slow[1:]]
+
+
+def test_killed_job_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = HydraJobs(None, None, None)  # type: ignore[arg-type]
+    jobs.composed = lambda overrides: overrides  # type: ignore[assignment,method-assign]
+    workers = Processes(jobs, 2)
+    monkeypatch.setattr("dinorl.sweep.workers.run_hydra_job", _end)
+    for name in ("killed", "fine"):
+        workers.submit(name, name)  # type: ignore[arg-type]
+    ended = dict(workers.wait() + (workers.wait() if workers.left() else []))
+    assert isinstance(ended["killed"], JobLost) and ended["fine"] == "fine"  # type: ignore[index]
+
+
+def _end(word: str) -> str:
+    if word == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)
+    return word

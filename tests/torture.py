@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cluster import HEAD, OTHER, two_machines
 from surroundings import MLFLOW, ROWS, check
 
 SHORT = (
@@ -35,8 +36,10 @@ ALGORITHMS = {
             "curriculum.timesteps=8000", "eval.every=1000"),
 }  # fmt: skip
 STAGE = ("stage=balance", "curriculum.timesteps=30000")
+CURRICULA = ("seed=0,1,2,3",)
 STATUS = Path("outputs/t/trex-ppo-s0/1-balance/status.json")
 ARRAYS = ("policy.npz", "optimizer.npz", "normalization.npz", "random.npz")
+Histories = dict[str, dict[str, list[tuple[int, float]]]]  # steps and values by stage and key
 TIMED = ("time/", "rollout/", "reward/")  # metrics that depend on the clock
 
 
@@ -58,24 +61,28 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.name for depth in ("*", "*/*") for path in (folder / "outputs" / "t").glob(depth))
 
 
-def client(folder: Path) -> Any:
-    """Return a client of the embedded store below a folder."""
+def embedded(folder: Path) -> str:
+    """Return the uri of the store below a folder."""
     from dinorl.tracking import store
 
-    return store.client(f"sqlite:///{folder / store.OUTPUTS / store.DATABASE}")
+    return f"sqlite:///{folder / store.OUTPUTS / store.DATABASE}"
 
 
-def runs(folder: Path) -> list[Any]:
-    """Return all MLflow runs there."""
-    mlflow = client(folder)
+def runs(uri: str) -> list[Any]:
+    """Return all runs of a store."""
+    from dinorl.tracking import store
+
+    mlflow = store.client(uri)
     return list(mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()]))
 
 
-def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return every metric's history in MLflow, by stage and key."""
-    mlflow, arrived = client(folder), runs(folder)
+def metrics(uri: str) -> Histories:
+    """Return every metric's history in a store, by lineage, stage and key."""
+    from dinorl.tracking import store
+
+    mlflow, arrived = store.client(uri), runs(uri)
     return {
-        run.data.tags["stage"]: {
+        f"{run.data.tags['lineage']}/{run.data.tags['stage']}": {
             key: [(m.step, m.value) for m in mlflow.get_metric_history(run.info.run_id, key)]
             for key in run.data.metrics
         }
@@ -84,12 +91,10 @@ def metrics(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     } | {"runs": {"count": [(len(arrived), 0.0)]}}
 
 
-def differences(straight: Path, broken: Path) -> list[str]:
-    """Return what differs, is missing, doubled or left over in the killed curriculum."""
+def file_differences(straight: list[Path], broken: list[Path]) -> list[str]:
+    """Return what differs between run folders."""
     found = []
-    if everything(straight) != everything(broken):
-        return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
-    for one, other in zip(stages(straight), stages(broken), strict=True):
+    for one, other in zip(straight, broken, strict=True):
         files = [{str(p.relative_to(run)) for p in run.rglob("*") if p.is_dir()} for run in (one, other)]
         if files[0] != files[1]:
             found.append(f"{one.name}: folders {sorted(files[0] ^ files[1])} are only in one of them")
@@ -100,7 +105,23 @@ def differences(straight: Path, broken: Path) -> list[str]:
                 with np.load(one / "bundle" / bundle / name) as a, np.load(other / "bundle" / bundle / name) as b:
                     if a.files != b.files or any(not np.array_equal(a[k], b[k]) for k in a.files):
                         found.append(f"{one.name}: {bundle}/{name} differs")
-    expected, arrived = metrics(straight), metrics(broken)
+    return found
+
+
+def differences(straight: Path, broken: Path) -> list[str]:
+    """Return what differs, is missing, doubled or left over in the killed curriculum."""
+    found = []
+    if everything(straight) != everything(broken):
+        return [f"in the sweep's folder: {everything(straight)} and {everything(broken)}"]
+    found += file_differences(stages(straight), stages(broken))
+    return found + metric_differences(metrics(embedded(straight)), metrics(embedded(broken)))
+
+
+def metric_differences(expected: Histories, arrived: Histories) -> list[str]:
+    """Return what differs between two stores."""
+    if expected.keys() != arrived.keys():
+        return [f"MLflow has {sorted(arrived)}, not {sorted(expected)}"]
+    found = []
     for stage, histories in expected.items():
         for key, history in histories.items():
             if not key.startswith(TIMED) and history != arrived[stage].get(key):
@@ -224,7 +245,7 @@ def _agreed(folder: Path, found: list[str]) -> str:
     if not (folder / STATUS).exists():
         return "not begun"
     status: str = json.loads((folder / STATUS).read_text())["status"]
-    arrived = {one.info.status for one in runs(folder)}
+    arrived = {one.info.status for one in runs(embedded(folder))}
     if arrived != {MLFLOW.get(status)}:
         found.append(f"{folder.name}: status.json says {status}, MLflow {arrived}")
     return status
@@ -262,7 +283,7 @@ def together(count: int) -> list[str]:
         output = [process.communicate()[0].decode() for process in begun]
         found = [output[i][-2000:] for i, process in enumerate(begun) if process.returncode]
         folders = len(list(Path(scratch).glob("outputs/*/trex-ppo-s0/1-balance/bundle/best")))
-        arrived = runs(Path(scratch))
+        arrived = runs(embedded(Path(scratch)))
         if folders != count:
             found.append(f"{folders} sweeps have left a bundle in a folder of their own")
         if Counter(run.info.status for run in arrived) != {"FINISHED": 2 * count}:
@@ -270,6 +291,38 @@ def together(count: int) -> list[str]:
         if any("mlflow.parentRunId" in run.data.tags and "eval/return_mean" not in run.data.metrics for run in arrived):
             found.append("MLflow lacks the evaluation of one")
         return found
+
+
+def two_machines_torture(seed: int) -> list[str]:
+    """Train four curricula on two machines that share no folder, also with one lost; return the differences."""
+    draw, found = random.Random(seed), []
+    with tempfile.TemporaryDirectory() as scratch:
+        straight = Path(scratch) / "straight"
+        if start(straight, "ppo", *CURRICULA).wait() != 0:
+            return [f"it fails by itself: {(straight / 'output.log').read_text()[-2000:]}"]
+        for loses in (False, True):
+            folder = Path(scratch) / f"cluster-{loses}"
+            with two_machines(folder) as machines:
+                command = [sys.executable, "-m", "dinorl", "algo=ppo", *SHORT, *ALGORITHMS["ppo"], *CURRICULA,
+                           "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
+                           f"tracking.uri={machines.uri}"]  # fmt: skip
+                sweep = machines.start(HEAD, *command, output=(folder / "output.log").open("w"))
+                if loses:
+                    while sweep.poll() is None and not list(machines.elsewhere.glob("outputs/t/*/*/bundle/*")):
+                        time.sleep(0.1)
+                    time.sleep(draw.uniform(1.0, 20.0))
+                    machines.kill(OTHER)
+                elsewhere = sweep.wait(), len(list(machines.elsewhere.glob("outputs/t/*/*/bundle")))
+            if elsewhere[0] != 0:
+                return [*found, f"it fails: {(folder / 'output.log').read_text()[-2000:]}"]
+            lost = (folder / "output.log").read_text().count("is started again")
+            print(
+                f"two machines: {elsewhere[1]} stages were on the other machine, {lost} went on elsewhere", flush=True
+            )
+            found += file_differences(stages(straight), stages(folder))
+            arrived = metrics(f"sqlite:///{folder}-mlflow/mlflow.db")
+            found += metric_differences(metrics(embedded(straight)), arrived)
+    return found
 
 
 def main() -> int:
@@ -285,6 +338,7 @@ def main() -> int:
     for name, test in (
         (f"{len(ROWS)} surroundings", surroundings),
         ("lost terminals", lambda: lost_terminals(chosen.kills, chosen.seed)),
+        ("two machines", lambda: two_machines_torture(chosen.seed)),
     ):
         found = test()
         bad += len(found)

@@ -21,9 +21,9 @@ from dinorl.config.tree import base_values
 # Nodes of the command, not of stages.
 SWEEPER_KEYS = ("sweep",)
 # One value a command.
-COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required")
+COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required", "tracking.bundles")
 # Set by the sweeper.
-GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job"))
+GIVEN_KEYS = tuple(f"tracking.{key}" for key in ("sweep", "lineage", "lineages", "parent", "job", "start"))
 # Set by choosing a config group.
 CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
 

@@ -32,7 +32,7 @@ from dinorl.config.kinds import (
     Word,
     example,
 )
-from dinorl.config.secrets import keep
+from dinorl.config.secrets import hide, keep
 from dinorl.tasks.parameters import event_parameters
 
 STAGES = ("balance", "locomotion", "behavior")
@@ -161,6 +161,12 @@ class EvalConfig:
     video_seconds: Annotated[Number, Field(ge=0, le=3600), example(6)]
 
 
+def _without_password(address: str | None) -> str | None:
+    if address is not None and hide(address) != address:
+        raise ValueError("a password would stand in every bundle; give it as the file system reads it, such as AWS_…")
+    return address
+
+
 @dataclass(config=NODE)
 class TrackingConfig:
     """MLflow."""
@@ -169,12 +175,14 @@ class TrackingConfig:
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]
+    bundles: Annotated[Word | None, AfterValidator(_without_password), example("file:///tmp/bundles")]
     # set by the sweeper
     sweep: Word | None
     lineage: Word | None
     lineages: Word | None
     parent: Word | None
     job: Word | None  # hash of the job
+    start: Word | None  # hash of the job before it
 
 
 def _env_of_species(value: Any, info: ValidationInfo) -> Any:

@@ -68,6 +68,7 @@ class SweepFiles(Folder):
     """A sweep's own files, beside its lineages."""
 
     plan = Entry("plan.json", "sweep/folder.py", "key of the job that each run folder belongs to")
+    depot = Entry("depot.json", "sweep/folder.py", "where bundles travel, if machines share no folder")
 
 
 class TrackedFolder(Folder):

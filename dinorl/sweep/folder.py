@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -110,7 +112,12 @@ class SweepFolder:
                 raise ConfigError(f"{self.path}: cannot be made: {error.strerror}. Type another sweep.name") from error
             if not made:
                 self.check(plan)  # another command may have written since
-            yield
+            try:
+                yield
+            except ConfigError:  # nothing has begun
+                if made:
+                    shutil.rmtree(self.path)
+                raise
 
     def link_shared(self, job: Job) -> None:
         """Link a shared job's folder into its other lineages."""
@@ -119,6 +126,14 @@ class SweepFolder:
             if name != job.lineage and not link.exists():
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(Path("..") / job.folder, target_is_directory=True)
+
+    def depot(self, uri: str) -> str:
+        """Return this sweep's place at a depot, the same for every command."""
+        path = SweepFiles(self.path).depot
+        if not path.exists():
+            write_json(path, {"name": f"{self.path.name}-{uuid.uuid4().hex[:12]}"})
+        name = json.loads(path.read_text(encoding="utf-8"))["name"]
+        return f"{uri.rstrip('/')}/{name}"
 
     def remember(self, jobs: Sequence[Job]) -> None:
         """Save the job of each run folder for the next command."""

@@ -17,7 +17,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from dinorl.config import build
+from dinorl.config import Config, build
 from dinorl.files.process import unbreakable_output
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 
@@ -62,6 +62,7 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     own = {"started": started, "host": platform.node(), "pid": os.getpid()}
     handler = _log_to(RunFolder(folder).log)
     tracker: Any = None
+    courier: Any = None
     outcome: dict[str, Any] = {"status": "FAILED", "gate": "none", "error": None}
     try:
         write_status(folder, status="RUNNING", **own)
@@ -72,10 +73,14 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         from dinorl.training.interrupt import Interruption
         from dinorl.training.stage import run_stage
 
-        tracker = Tracker(config, folder)
+        courier, moved = _courier(config, folder)
+        tracker = Tracker(config, folder, moved)
         tracker.start()
+        if courier is not None:
+            tracker.flush()
+            courier.start()
         with Interruption() as interruption:
-            result = run_stage(config, folder, [tracker], interruption)
+            result = run_stage(config, folder, [one for one in (tracker, courier) if one], interruption)
             final = {"status": "DONE"}
             if result.gate == STOPPED:
                 final = {"status": "PRUNED", "error": "a listener stopped it"}
@@ -86,7 +91,6 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
                 resume.finish(folder)
         if interruption.signum:  # the stage is done
             raise KeyboardInterrupt
-        return outcome | {"folder": str(folder)}
     except KeyboardInterrupt as error:
         if outcome["status"] not in ("DONE", "PRUNED"):
             outcome |= {"status": "INTERRUPTED", "error": f"interrupted ({str(error) or 'SIGINT'})"}
@@ -95,7 +99,6 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         log.error("%s", error if full else traceback.format_exc())
         outcome["error"] = _DISK_FULL.format(folder) if full else f"{type(error).__name__}: {error}"
-        return outcome | {"folder": str(folder)}
     finally:
         try:
             if tracker is not None:
@@ -103,9 +106,23 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         finally:  # a second Ctrl-C ends only the wait
             if tracker is not None:
                 outcome["mlflow_run"] = tracker.run_id
-            write_status(folder, **outcome | own, wall_s=round(time.time() - begun, 2))
+            outcome |= own | {"wall_s": round(time.time() - begun, 2)}
+            write_status(folder, **outcome)
+            if courier is not None:
+                courier.close()
             logging.getLogger().removeHandler(handler)
             handler.close()
+    return outcome
+
+
+def _courier(config: Config, folder: Path) -> tuple[Any, bool]:
+    """Return who carries bundles, if they travel, and whether the job ran on another machine before."""
+    if config.tracking.bundles is None:
+        return None, False
+    from dinorl.tracking.courier import Courier
+
+    courier = Courier(config, folder)
+    return courier, courier.fetch()
 
 
 def _log_to(path: Path) -> logging.Handler:

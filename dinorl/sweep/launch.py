@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dinorl.config import SweepConfig
+from dinorl.config import ConfigError, SweepConfig, TrackingConfig
 from dinorl.config.overrides import hydra_value
 from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
@@ -25,7 +25,9 @@ from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
 from dinorl.sweep.plan import Job, Plan
-from dinorl.sweep.workers import BASIC, RAY, ByLauncher, HydraJobs, Processes, Workers, processes_at_once
+from dinorl.sweep.workers import BASIC, RAY, ByLauncher, HydraJobs, OnCluster, Processes, Workers, processes_at_once
+from dinorl.tracking.courier import fetch_run, send_lineage
+from dinorl.tracking.depot import DEFAULT, MLFLOW
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
 
@@ -61,6 +63,8 @@ class Launching:
         self._hydra_logging = config.hydra.hydra_logging
         self._jobs = HydraJobs(context, task, config)
         self._count = processes_at_once(self._launcher, settings.isolate)
+        self._workers: Workers
+        self._depot: str | None = None
 
     def prepare(self) -> None:
         """Preload modules in the background."""
@@ -80,8 +84,23 @@ class Launching:
             log.warning("%s; trying again in the command's own", lost)
             return function(*arguments)
 
+    @contextlib.contextmanager
+    def connected(self, tracking: TrackingConfig) -> Iterator[None]:
+        """Connect to where jobs run, and decide how bundles travel.
+
+        Raises:
+            ConfigError: machines of a cluster share neither the sweep's folder nor a place for bundles.
+        """
+        self.folder.remember([])
+        self._workers = self._make_workers()
+        try:
+            self._depot = self._find_depot(tracking)
+            yield
+        finally:
+            self._workers.close()
+
     def run(self, plan: Plan, done: Set[str]) -> dict[str, State]:
-        """Run all jobs except done ones.
+        """Run all jobs except done ones, while :meth:`connected`.
 
         Args:
             plan: of the sweep.
@@ -90,13 +109,42 @@ class Launching:
         Returns:
             The final state of each job, by its key.
         """
-        with contextlib.ExitStack() as held:
-            workers = self._workers()
-            held.callback(workers.close)
-            held.enter_context(_interrupting(workers))
-            return _Run(self, workers, plan, done).states
+        if self._depot is not None:
+            for lineage in plan.lineages:
+                folder = self.folder.path / lineage.name
+                self.call(send_lineage, self._depot, folder, uri_of(plan.jobs[0].config.tracking))
+        with _interrupting(self._workers):
+            return _Run(self, self._workers, plan, done).states
 
-    def _workers(self) -> Workers:
+    def bring_home(self, job: Job) -> None:
+        """Fetch the files of a job that ran elsewhere."""
+        if self._depot is None:
+            return
+        try:
+            self.call(fetch_run, self._depot, job.key, self.folder.run_dir(job), uri_of(job.config.tracking))
+        except Exception as error:
+            say(f"{job.folder}: its files are not here: {isolation.describe(error)}")
+
+    def _find_depot(self, tracking: TrackingConfig) -> str | None:
+        """Return where this sweep's bundles travel, or None: all machines share its folder."""
+        given, uri, workers = tracking.bundles, uri_of(tracking), self._workers
+        if given is not None:
+            remote = "://" in given or given.startswith(f"{MLFLOW}:")
+            return self.folder.depot(given if remote else str(Path(given).absolute()))
+        without = workers.machines_without(self.folder.path) if isinstance(workers, OnCluster) else []
+        if not without:
+            return None
+        if not uri.startswith("http"):
+            raise ConfigError(
+                f"{', '.join(without)}: {self.folder.path} of this machine is not there, so nothing that a job leaves "
+                "would come back",
+                hint="Give tracking.uri=http://… of an MLflow server, which can carry bundles too (or "
+                "tracking.bundles=…), or run in a folder that all machines share",
+            )
+        say(f"{len(without)} of the machines do not see {self.folder.path}: bundles travel through MLflow's artifacts")
+        return self.folder.depot(DEFAULT)
+
+    def _make_workers(self) -> Workers:
         if self._count:
             return Processes(self._jobs, self._count)
         if self._launcher._target_ == RAY:
@@ -117,8 +165,10 @@ class Launching:
             "tracking.parent": str(self.folder.path / job.lineage),
             "tracking.job": job.key,
         }
+        if self._depot is not None:
+            own["tracking.bundles"] = self._depot
         if job.parent is not None:
-            own["warm_start"] = str(self.folder.run_dir(job.parent))
+            own["warm_start"], own["tracking.start"] = str(self.folder.run_dir(job.parent)), job.parent.key
         elif job.config.warm_start is not None and Path(job.config.warm_start).exists():
             own["warm_start"] = str(Path(job.config.warm_start).absolute())
         kept = [o for o in job.overrides if o.lstrip("+~").partition("=")[0] not in own]
@@ -145,11 +195,11 @@ class _Run:
         self.states: dict[str, State] = {}
         self._attempts: Counter[str] = Counter()
         waiting = list(plan.jobs)
-        while waiting or workers.busy():
+        while waiting or workers.left():
             ready = [job for job in waiting if job.parent is None or job.parent.key in self.states]
             waiting = [job for job in waiting if job not in ready]
             self._start([job for job in ready if not self._settle(job)])
-            for job, result in workers.wait() if workers.busy() else ():
+            for job, result in workers.wait() if workers.left() else ():
                 self._end(job, result)
 
     def _settle(self, job: Job) -> bool:
@@ -208,7 +258,9 @@ class _Run:
         if isinstance(result, KeyboardInterrupt):  # it alone was stopped
             _interrupt(self._workers)
             raise KeyboardInterrupt
-        state = read_status(self.folder.run_dir(job)) or {}
+        self._launching.bring_home(job)
+        came = result if isinstance(result, dict) else {}
+        state = (read_status(self.folder.run_dir(job)) or {}) | came  # which is believed
         if state.get("status") not in FINAL:
             error = result if isinstance(result, BaseException) else isolation.JobLost("no result came back")
             if self._attempts[job.key] < self._launching.retries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayError, TaskCancelledError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dinorl.config import ConfigError
 from dinorl.config.secrets import VARIABLE
+from dinorl.files.run_folder import SweepFiles
 from dinorl.sweep.isolate import Failure, JobLost
 from dinorl.sweep.plan import Job
 from dinorl.sweep.workers import End, HydraJobs, run_hydra_job
@@ -27,15 +30,31 @@ LOOK_TIMEOUT = 60.0  # s, for every machine of a cluster to answer
 def init_options(launcher: DictConfig) -> dict[str, Any]:
     """Return the arguments of ``ray.init``: quiet, and listening on this machine only unless it joins a cluster."""
     given: dict[str, Any] = OmegaConf.to_container(launcher.ray.init, resolve=True)  # type: ignore[assignment]
+    address = given.get("address") or os.environ.get("RAY_ADDRESS") or "local"  # Ray would join what it finds
     # a cluster that exists keeps its own memory
-    memory = {} if joins(launcher) else {"object_store_memory": OBJECT_STORE}
-    return {"include_dashboard": False, "log_to_driver": False, **memory, **given}
+    memory = {"object_store_memory": OBJECT_STORE} if address == "local" else {}
+    return {"include_dashboard": False, "log_to_driver": False, **memory, **given, "address": address}
 
 
-def joins(launcher: DictConfig) -> bool:
-    """Return whether jobs run on a cluster that exists."""
-    address = OmegaConf.select(launcher, "ray.init.address") or os.environ.get("RAY_ADDRESS")
-    return address not in (None, "local")
+def connect(launcher: DictConfig) -> bool:
+    """Start Ray here, or join a cluster; return whether it is one that exists.
+
+    Raises:
+        ConfigError: there is none, or an option is not Ray's.
+    """
+    options = init_options(launcher)
+    try:
+        if not ray.is_initialized():
+            ray.init(**options)
+    except (OSError, RuntimeError, TypeError, ValueError, RayError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        raise ConfigError(
+            f"Ray does not start: {first}",
+            key=f"hydra.launcher.ray.init.address={options['address']}",
+            hint="Type ray start --head on one machine, ray start --address=… on the others, and "
+            "hydra.launcher.ray.init.address=auto; or leave it out to use this machine alone",
+        ) from error
+    return bool(options["address"] != "local")
 
 
 class OnRay:
@@ -53,8 +72,7 @@ class OnRay:
             **OmegaConf.to_container(launcher.ray.remote, resolve=True),  # type: ignore[dict-item]
         }
         self._running: dict[Any, Job] = {}
-        if not ray.is_initialized():
-            ray.init(**init_options(launcher))
+        self._joined = connect(launcher)
 
     def submit(self, job: Job, overrides: Sequence[str]) -> None:
         """Queue a job at Ray."""
@@ -67,10 +85,18 @@ class OnRay:
         ready, _ = ray.wait(list(self._running), num_returns=1)
         return [(self._running.pop(task), _result(task)) for task in ready]
 
+    def machines_without(self, folder: Path) -> list[str]:
+        """Return the machines of a joined cluster that do not see a sweep's folder."""
+        return _machines_without(SweepFiles(folder).plan) if self._joined else []
+
     def interrupt(self) -> None:
         """Cancel all tasks: a running job gets Ray's SIGINT, saves a bundle and stops."""
         for task in self._running:
             ray.cancel(task)
+
+    def left(self) -> int:
+        """Return how many tasks are not waited for."""
+        return len(self._running)
 
     def busy(self) -> bool:
         """Return whether a task has not ended."""
@@ -85,22 +111,15 @@ class OnRay:
         ray.shutdown()
 
 
-def machines_without(folder: str, file: str) -> list[str]:
-    """Return the cluster's machines that do not see a file of this command's folder.
-
-    Args:
-        folder: absolute.
-        file: below it; it exists here.
-    """
-    path = os.path.join(folder, file)
-    look = ray.remote(_sees).options(num_cpus=0, max_retries=0)
-    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-    answers = {
-        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            path, os.stat(path).st_mtime_ns
-        ): name
-        for node, name in nodes.items()
-    }
+def _machines_without(path: Path) -> list[str]:
+    """Return the cluster's machines that do not see a file of this command's, by its absolute path."""
+    look, changed = ray.remote(_sees), path.stat().st_mtime_ns
+    answers = {}
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(path, changed)
+            answers[task] = node["NodeManagerHostname"]
     ready, late = ray.wait(list(answers), num_returns=len(answers), timeout=LOOK_TIMEOUT)
     without = []
     for task in ready:
@@ -114,10 +133,8 @@ def machines_without(folder: str, file: str) -> list[str]:
     return without
 
 
-def _sees(path: str, changed: int) -> bool:
-    import dinorl  # noqa: F401  # must be installed there
-
-    return os.path.exists(path) and os.stat(path).st_mtime_ns == changed
+def _sees(path: Path, changed: int) -> bool:
+    return path.exists() and path.stat().st_mtime_ns == changed
 
 
 def _environment() -> dict[str, str]:
@@ -140,7 +157,7 @@ def _result(task: Any) -> Any:
     except TaskCancelledError:
         return KeyboardInterrupt()
     except RayError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        first = str(error).strip().partition("\n")[0].partition(". ")[0]
         return JobLost(f"its process or machine is gone ({type(error).__name__}: {first})")
     if isinstance(result, Failure):
         try:

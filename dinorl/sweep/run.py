@@ -68,7 +68,7 @@ class Sweep:
                 return
             self.launching.prepare()
             self.runs.create_store(plan)
-            with self.folder.held(plan):
+            with self.folder.held(plan), self.launching.connected(plan.jobs[0].config.tracking):
                 done = self.folder.done(plan)
                 report.print_plan(plan, store, self.folder.path, done)
                 try:

@@ -7,7 +7,8 @@ import pickle
 import platform
 from collections.abc import Sequence
 from multiprocessing.connection import wait as wait_for
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -44,11 +45,22 @@ class Workers(Protocol):
     def interrupt(self) -> None:
         """Ask running jobs to save a bundle and stop; forget queued ones."""
 
+    def left(self) -> int:
+        """Return how many jobs :meth:`wait` has not returned."""
+
     def busy(self) -> bool:
-        """Return whether a job is queued or running."""
+        """Return whether a job runs."""
 
     def close(self) -> None:
         """End what still runs."""
+
+
+@runtime_checkable
+class OnCluster(Protocol):
+    """Workers on several machines."""
+
+    def machines_without(self, folder: Path) -> list[str]:
+        """Return the machines that do not see a sweep's folder, which has its plan."""
 
 
 class HydraJobs:
@@ -158,9 +170,13 @@ class Processes:
         for _, child in self._running.values():
             child.signal(PASSED_ON)
 
+    def left(self) -> int:
+        """Return how many jobs are queued, run, or are not waited for."""
+        return len(self._queued) + len(self._running)
+
     def busy(self) -> bool:
-        """Return whether a job is queued or running."""
-        return bool(self._queued) or any(child.alive() for _, child in self._running.values())
+        """Return whether a process runs."""
+        return any(child.alive() for _, child in self._running.values())
 
     def close(self) -> None:
         """Kill running jobs."""
@@ -206,9 +222,13 @@ class ByLauncher:
             except ProcessLookupError:
                 pass
 
+    def left(self) -> int:
+        """Return the size of the next batch."""
+        return len(self._queued)
+
     def busy(self) -> bool:
-        """Return whether a job is queued, or runs on this machine."""
-        return bool(self._queued or self._pids())
+        """Return whether a job runs on this machine."""
+        return bool(self._pids())
 
     def close(self) -> None:
         """Do nothing: launchers end their workers."""

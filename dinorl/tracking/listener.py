@@ -45,6 +45,9 @@ class Listener:
     def flush(self) -> None:
         """Write received data to disk, before a bundle is written."""
 
+    def saved(self, step: int) -> None:
+        """Receive that a bundle was written, at an environment step."""
+
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Receive an evaluation's metrics; return True to stop the stage."""
         return False
@@ -96,6 +99,10 @@ class Listeners(Listener):
         """
         for listener in self._listeners:
             listener.flush()
+
+    def saved(self, step: int) -> None:
+        """Notify all."""
+        self._each("saved", step)
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Notify all; return whether any stops the stage."""

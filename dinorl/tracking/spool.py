@@ -108,6 +108,17 @@ class Spool:
                 self._acknowledge(self.sent + len(json.dumps(entries[0])) - before)
         return {(key, entry["step"]) for entry in entries for key in entry.get("metrics", ())}
 
+    def arrived(self) -> set[tuple[str, int]]:
+        """Return (key, step) of every metric that MLflow has. MLflow's errors are raised."""
+        with self.path.open(encoding="utf-8") as file:
+            header = json.loads(file.readline())
+        self._client = client(found_from(self.path.parent, header["uri"]))
+        self.run_id = self.run_id or self._begun(header)
+        if self.run_id is None:
+            return set()
+        keys = self._client.get_run(self.run_id).data.metrics
+        return {(key, point.step) for key in keys for point in self._client.get_metric_history(self.run_id, key)}
+
     def _forget(self) -> None:
         """Forget what has been sent."""
         self._sent_path.unlink(missing_ok=True)

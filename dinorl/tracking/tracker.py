@@ -21,7 +21,7 @@ from dinorl.files.provenance import git_sha
 from dinorl.tracking.listener import Listener, Progress
 from dinorl.tracking.progress import StageProgress
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, seen_from, uri_of
+from dinorl.tracking.store import FOLDER_TAG, seen_from, store_errors, uri_of
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,10 @@ class Tracker(Listener):
     Args:
         cfg: the composed config.
         run_dir: the run folder.
+        moved: the run began on another machine, which may have sent more than the folder knows.
     """
 
-    def __init__(self, cfg: Config, run_dir: Path) -> None:
+    def __init__(self, cfg: Config, run_dir: Path, moved: bool = False) -> None:
         stage = cfg.stage_label
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
         self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
@@ -69,6 +70,11 @@ class Tracker(Listener):
         logged = self._spool.resume(self._header)
         self._resumed = logged is not None
         self._logged = logged or set()  # before an interruption
+        if moved and self._resumed:
+            try:
+                self._logged |= self._spool.arrived()
+            except store_errors() as error:
+                log.warning("tracking: %s: %s", type(error).__name__, hide(str(error)))
 
     @property
     def run_id(self) -> str | None:

@@ -246,6 +246,7 @@ class Follower:
         resume.save(self.run_dir, self.learner, self.cfg, metrics, self.progress(), scheduled)
         self._saved_at = self.learner.timesteps
         self._table.write()
+        self.listeners.saved(self.learner.timesteps)
 
 
 def _restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
