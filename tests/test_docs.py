@@ -35,6 +35,7 @@ MARKED = {
     "dinorl replay-fault outputs/<sweep>/<lineage>/<n>-<stage>/faults/<file>",
     "dinorl send outputs",
     "make lint type docs",
+    "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<token>",
     "make results SPECIES=trex ALGO=ppo SEED=0,1,2",
     "make setup",
     "make test",
@@ -42,12 +43,17 @@ MARKED = {
     'make torture ARGS="--kills 5"',
     "pip install -c requirements.lock -e .",
     "pytest -p no:xdist --pdb tests/test_tasks.py",
+    "pip install -c requirements.lock -e '.[slurm]'",
     "python -m dinorl --config-dir my_conf species=<name>",
     "python -m dinorl recipe=mine species=trex plan_only=true",
     "python -m dinorl species=<name>",
+    "python -m dinorl species=trex seed=0,1,2 hydra/launcher=submitit_slurm hydra.launcher.partition=main "
+    "hydra.launcher.cpus_per_task=2 hydra.launcher.timeout_min=120 sweep.retries=3",
     "python -m dinorl species=<name> seed=0,1,2",
     "python -m dinorl species=<name> stage=balance experiment=debug",
     "python -m pdb -m dinorl species=trex stage=balance experiment=debug sweep.isolate=false",
+    "ray start --address=<address of the head>:6379",
+    "ray start --head",
     "sudo apt-get install libegl1 libgl1 libgl1-mesa-dri",
 }
 

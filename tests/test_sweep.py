@@ -253,3 +253,12 @@ def _end(word: str) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.5)
     return word
+
+
+def test_submitit_runs_jobs_here(tmp_path: Path) -> None:
+    typed = ("species=trex", "stage=balance", "hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1")
+    done = dinorl_here(tmp_path, *TINY, *typed, "sim.threads=0", "sweep.name=l")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "outputs" / "l"
+    assert [state["status"] for state in statuses(folder).values()] == ["DONE"]
+    assert OmegaConf.load(folder / "trex-ppo-s0" / "1-balance" / ".hydra" / "config.yaml").sim.threads == 1

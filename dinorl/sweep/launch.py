@@ -180,7 +180,7 @@ class Launching:
         if self._launcher._target_ == RAY:
             return max(1, int(self._launcher.ray.remote.get("num_cpus") or 1))
         if self._launcher._target_ == BASIC or not self._count:
-            return 0
+            return int(self._launcher.get("cpus_per_task") or 0)  # Slurm
         from joblib import cpu_count  # slow import
 
         cores: int = cpu_count()
