@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+import dinorl  # noqa: E402, F401  before torch, whose threads spin otherwise while they wait
+
 for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, and so in every command under test
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
