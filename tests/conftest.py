@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+import dinorl  # noqa: E402, F401  before torch, whose threads spin otherwise while they wait
+
 for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, and so in every command under test
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 WORKERS = 2  # four on two cores take as long
+LONGEST = ("test_survival.py", "test_server.py", "test_sweep.py", "test_surroundings.py", "test_shipped.py")
 
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
 
@@ -26,6 +29,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("xdist") and not debugged and not hasattr(config, "workerinput"):
         if config.option.numprocesses is None:
             config.option.numprocesses, config.option.dist = WORKERS, "worksteal"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no worker ends alone."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from dinorl.sweep.isolate import JobError, JobLost, call, describe
+from dinorl.sweep.isolate import JobError, JobLost, call, describe, prepare
 from dinorl.sweep.workers import Picklable
 
 CONFIG = OmegaConf.create({"seed": 3})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def server() -> None:
+    """Preload the fork server as commands do: it stays for the worker's later tests."""
+    prepare()
 
 
 class Unpicklable(Exception):
@@ -67,7 +73,7 @@ def return_unpicklable(cfg: DictConfig) -> Any:
 
 
 def test_isolated_job_inherits_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for word in ("once", "again"):  # the server starts with the first
+    for word in ("once", "again"):  # the server is older
         (tmp_path / word).mkdir()
         monkeypatch.chdir(tmp_path / word)
         monkeypatch.setenv("DINORL_WORD", word)

@@ -108,6 +108,7 @@ USED = (
     Private(f"{_MLFLOW}.MLFLOW_HTTP_REQUEST_TIMEOUT", "tracking/store: a server that is away holds nothing up"),
     Private(f"{_MLFLOW}.MLFLOW_LOGGING_LEVEL", "tracking/store: quiet"),
     Private(f"{_MLFLOW}.MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "tracking/store: nothing holds a store that is moved"),
+    Private("os._exit", "sweep/fork_server: ends at once"),
     Private("ray._common.usage.usage_constants", "command line: nothing phones home", says="RAY_USAGE_STATS_ENABLED"),
     Private("torch._dynamo", "sweep/isolate: imported before jobs fork"),
 )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -9,19 +13,52 @@ from scipy.stats import binomtest
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import zoo as names
 from dinorl.bundle.player import load_player
+from dinorl.envs.batch import BatchEnv
+from dinorl.evaluation import evaluator
 from dinorl.evaluation.evaluator import Evaluator
+from dinorl.evaluation.metrics import measure
+from dinorl.evaluation.recorder import Recorder
 from dinorl.reports import zoo
 
 EPISODES, SEED = 32, 700_000
 SHIPPED = {name: Bundle(folder) for name, folder in names().items()}
 MOVING = sorted(name for name, bundle in SHIPPED.items() if bundle.meta["stage"] == "locomotion")
 ACTING = sorted(name for name, bundle in SHIPPED.items() if bundle.meta["stage"] == "behavior")
-LEFT, RIGHT = "env.first_target_bearing_range=[1.57,1.57]", "env.first_target_bearing_range=[-1.57,-1.57]"
+BEARINGS = {"ahead": 0.0, "left": 1.57, "right": -1.57}  # rad, of the first target
 
 
-def evaluate(name: str, *overrides: str) -> dict[str, float]:
-    bundle = SHIPPED[name]
-    return Evaluator(bundle.config_with(overrides), EPISODES, SEED).run(load_player(bundle))
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, dict[str, float]]]:
+    """Evaluates at each bearing, on the same seeds: all in one batch, which is faster."""
+    groups = np.split(np.arange(len(BEARINGS) * EPISODES), len(BEARINGS))
+
+    def seed(batch: BatchEnv, first: int) -> None:
+        for k, ids in enumerate(groups):
+            BatchEnv.seed(batch, first - k * EPISODES, ids)
+
+    def run(name: str) -> dict[str, dict[str, float]]:
+        cfg = SHIPPED[name].config_with(["env.first_target_bearing_range=[1,1]"])
+        together = Evaluator(cfg, len(BEARINGS) * EPISODES, SEED)
+        together.batch.bearing_scale = np.repeat(list(BEARINGS.values()), EPISODES)
+        monkeypatch.setattr(together.batch, "seed", partial(seed, together.batch))
+        recorders: list[Recorder] = []
+        monkeypatch.setattr(evaluator, "measure", lambda recorder: recorders.append(recorder) or {})
+        together.run(load_player(SHIPPED[name]))
+        return {side: measure(part(recorders[0], ids)) for side, ids in zip(BEARINGS, groups, strict=True)}
+
+    return run
+
+
+def part(recorder: Recorder, ids: np.ndarray) -> Recorder:
+    """Return the records of some animals."""
+    some = copy.copy(recorder)
+    for name, value in vars(recorder).items():
+        if isinstance(value, np.ndarray):
+            setattr(some, name, value[ids])
+        elif isinstance(value, list):  # (n, …) a step
+            setattr(some, name, [step[ids] for step in value])
+    some.n = ids.size
+    return some
 
 
 def lower(rate: float) -> float:
@@ -55,20 +92,21 @@ def test_null_policies_earn_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTING)
-def test_event_any_bearing(name: str) -> None:
-    ahead = evaluate(name, "env.first_target_bearing_range=[0,0]")["success_rate"]
-    for side in (LEFT, RIGHT):
-        assert evaluate(name, side)["success_rate"] >= lower(ahead), side
+def test_event_any_bearing(name: str, evaluate: Callable[[str], dict[str, dict[str, float]]]) -> None:
+    found = evaluate(name)
+    for side in ("left", "right"):
+        assert found[side]["success_rate"] >= lower(found["ahead"]["success_rate"]), side
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_locomotion_any_bearing(name: str) -> None:
+def test_locomotion_any_bearing(name: str, evaluate: Callable[[str], dict[str, dict[str, float]]]) -> None:
     """Over whole episodes with the turn, where it may fall or miss its target."""
     gate = SHIPPED[name].config.curriculum
     assert gate.min_avg_forward_vel is not None
-    upright = 1.0 - evaluate(name, "env.first_target_bearing_range=[0,0]")["fall_rate"]
-    for side in (LEFT, RIGHT):
-        found = evaluate(name, side)
+    sides = evaluate(name)
+    upright = 1.0 - sides["ahead"]["fall_rate"]
+    for side in ("left", "right"):
+        found = sides[side]
         assert found["forward_speed_mean_mps"] >= gate.min_avg_forward_vel, side
         assert found["approach_speed_mean_mps"] >= (gate.min_avg_approach_vel or 0.0), side
         assert 1.0 - found["fall_rate"] >= lower(upright), side

@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import sqlite3
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from commands import word
 
 from dinorl.config import Config, ConfigError, compose, flatten, secrets
+from dinorl.sweep import isolate
 from dinorl.tracking import runs, store
 from dinorl.tracking.lineage import close_runs, open_lineages
 from dinorl.tracking.spool import Spool
@@ -27,6 +29,13 @@ def cfg(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
                    "tracking.log_every=0.05"])  # fmt: skip
     store.create_store(cfg.tracking)
     return cfg
+
+
+@pytest.fixture
+def forks() -> ForkServerContext:
+    """Makes processes that have imported MLflow, as a command's jobs."""
+    isolate.prepare()
+    return multiprocessing.get_context("forkserver")
 
 
 def history(run_id: str, key: str) -> list[tuple[int, float]]:
@@ -207,9 +216,9 @@ def test_password_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secrets.whole(settings.uri) == uri
 
 
-def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path) -> None:
+def test_orphaned_run_flushed_and_closed(cfg: Config, tmp_path: Path, forks: ForkServerContext) -> None:
     folder = tmp_path / "run"
-    job = multiprocessing.get_context("spawn").Process(target=_exit_within_a_line, args=(folder,))
+    job = forks.Process(target=_exit_within_a_line, args=(folder,))
     job.start()
     job.join()
     assert job.exitcode == 9
@@ -261,10 +270,12 @@ def test_slow_store_never_blocks_training(cfg: Config, tmp_path: Path, monkeypat
     assert tracker.run_id is not None and len(history(tracker.run_id, "reward/alive")) == 5000
 
 
-def test_interrupted_store_creation_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_store_creation_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServerContext
+) -> None:
     monkeypatch.chdir(tmp_path)
     settings = compose(["species=trex", "stage=balance"]).tracking
-    making = multiprocessing.get_context("spawn").Process(target=store.create_store, args=(settings,))
+    making = forks.Process(target=store.create_store, args=(settings,))
     making.start()
     half = tmp_path / "outputs" / ".mlflow.db-building"
     while making.is_alive() and not (half.exists() and half.stat().st_size > 50_000):
@@ -276,11 +287,12 @@ def test_interrupted_store_creation_recovers(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "outputs" / store.DATABASE).exists() and not list(half.parent.glob(f"{half.name}*"))
 
 
-def test_concurrent_store_creation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_store_creation_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServerContext
+) -> None:
     """Without a common parent, each process finds no store and makes it."""
     monkeypatch.chdir(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    jobs = [context.Process(target=_command, args=(tmp_path / f"run{i}",)) for i in range(4)]
+    jobs = [forks.Process(target=_command, args=(tmp_path / f"run{i}",)) for i in range(4)]
     for job in jobs:
         job.start()
     for job in jobs:

@@ -6,6 +6,7 @@ The command also calls MLflow in such a process, which has imported it already.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -228,6 +229,8 @@ def _work(
     surroundings: _Surroundings,
 ) -> None:
     threading.Thread(target=_end_with_command, name="command", daemon=True).start()
+    gc.freeze()  # the preloaded modules
+    gc.enable()
     surroundings.enter()
     try:
         if logs is not None:
