@@ -34,11 +34,11 @@ def test_lineage_has_ordered_stages() -> None:
 def test_late_sweep_shares_early_stages() -> None:
     made = plan("3.ppo.gamma=0.9,0.95,0.98")
     assert len(made.lineages) == 3 and len(made.jobs) == 5
-    assert [len(level) for level in made.levels()] == [1, 1, 3]
+    assert [job.stage for job in made.jobs] == ["balance", "locomotion", "behavior", "behavior", "behavior"]
     assert len(made.jobs[0].lineages) == 3
     notes = [row[4] for row in plan_rows(made)]
     assert notes.count(f"shared: {made.jobs[0].folder}") == 2
-    assert {job.config.ppo.gamma for job in made.levels()[2]} == {0.9, 0.95, 0.98}
+    assert {job.config.ppo.gamma for job in made.jobs[2:]} == {0.9, 0.95, 0.98}
 
 
 def test_early_sweep_shares_nothing() -> None:

@@ -61,16 +61,6 @@ class Plan:
     lineages: tuple[Lineage, ...]
     jobs: tuple[Job, ...]
 
-    def levels(self) -> list[list[Job]]:
-        """Return the jobs by number of ancestors; a level needs only earlier levels."""
-        by_depth: dict[int, list[Job]] = {}
-        for job in self.jobs:
-            depth, ancestor = 0, job.parent
-            while ancestor is not None:
-                depth, ancestor = depth + 1, ancestor.parent
-            by_depth.setdefault(depth, []).append(job)
-        return [by_depth[depth] for depth in sorted(by_depth)]
-
 
 def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Composer) -> Plan:
     """Compose every stage of every lineage; equal stages become one job.
