@@ -39,7 +39,10 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.elsewhere = folder, folder.with_name(f"{folder.name}-other")
-        self._token = secrets.token_hex(32)  # what Ray asks of every machine
+        self._environment = {
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),  # the same on all machines
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes more
+        }  # fmt: skip
         self.uri = f"http://{ADDRESSES[HEAD]}:{MLFLOW_PORT}"
 
     def log(self, name: str) -> Path:
@@ -68,7 +71,7 @@ class Cluster:
             ["ip", "netns", "exec", name, "unshare", "--mount", "--propagation", "private", "bash", "-c", shell, name,
              *command],
             stdout=output, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token},
+            env={**os.environ, **self._environment},
         )  # fmt: skip
 
     def kill(self, name: str) -> None:
