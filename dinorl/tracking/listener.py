@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+PASSED = "gate.passed"  # beside an evaluation's metrics: 1 if the stage ends with it
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Listener:
         """Write received data to disk, before a bundle is written."""
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Receive an evaluation's metrics; return True to stop the stage."""
+        """Receive an evaluation's metrics and :data:`PASSED`; return True to stop the stage.
+
+        A stage that is resumed where it was evaluated sends that evaluation again.
+        """
         return False
 
 
