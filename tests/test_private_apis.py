@@ -31,6 +31,7 @@ _MLFLOW = "mlflow.environment_variables"
 USED = (
     Private("hydra._internal.utils.get_args_parser", "command line: read flags and overrides before Hydra runs"),
     Private("hydra._internal.utils.run_and_report", "command line: errors are raised", says="HYDRA_FULL_ERROR"),
+    Private("hydra._internal.callbacks.Callbacks", "search/stages: a user's callbacks in jobs", takes=("config",)),
     Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: one job at a time"),
     Private("hydra.core.global_hydra.GlobalHydra.instance", "config/compose: compose inside a Hydra application"),
     Private("hydra.core.override_parser.overrides_parser.OverridesParser.create", "config, sweep: parse overrides"),
@@ -43,6 +44,10 @@ USED = (
     ),
     Private("hydra.core.utils.JobStatus.FAILED", "sweep/launch: results of jobs"),
     Private("hydra.core.utils.JobReturn._return_value", "sweep/launch: the error of a lost job"),
+    Private(
+        "hydra.core.utils.run_job", "search/stages: a job as Hydra's launchers run it",
+        takes=("task_function", "config", "job_dir_key", "job_subdir_key", "hydra_context"),
+    ),
     Private("hydra.core.utils.configure_log", "sweep/isolate: logging in a job's process"),
     Private("hydra.core.utils.env_override", "sweep/isolate, tracking/store: environment variables for a moment"),
     Private(
@@ -98,6 +103,12 @@ USED = (
     Private(f"{_MLFLOW}.MLFLOW_LOGGING_LEVEL", "tracking/store: quiet"),
     Private(f"{_MLFLOW}.MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "tracking/store: nothing holds a store that is moved"),
     Private("ray._common.usage.usage_constants", "command line: nothing phones home", says="RAY_USAGE_STATS_ENABLED"),
+    Private(
+        "ray.tune.schedulers.AsyncHyperBandScheduler", "search/judge: a stand-in for a trial, fed from the journal",
+        takes=("time_attr", "metric", "mode", "max_t", "grace_period", "reduction_factor"),
+    ),
+    Private("ray.tune.schedulers.MedianStoppingRule", "search/judge: pauses nothing", says="get_live_trials"),
+    Private("ray.tune.tune", "search/tuning: the command handles signals itself", says="TUNE_DISABLE_SIGINT_HANDLER"),
     Private("torch._dynamo", "sweep/isolate: imported before jobs fork"),
 )  # fmt: skip
 

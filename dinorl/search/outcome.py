@@ -72,7 +72,7 @@ class Outcome:
             sum(row.trained if row.outcome in over else whole for row in rows),
             common,
             importance(axes, values, scores),
-            [row.trial.number for row in rows if row.outcome == FAILED],
+            [row.trial.number for row in rows if row.outcome in (FAILED, UNFINISHED)],
         )
 
     @property

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dinorl.files.run_folder import SearchFiles, TrackedFolder, read_status, write_status
 from dinorl.search.journal import Journal
 from dinorl.search.outcome import FINISHED, PASSED, Outcome
-from dinorl.search.trials import Trials
+from dinorl.search.trials import Trial, Trials
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.plan import Lineage
 from dinorl.tracking.lineage import HURRIED_TIMEOUT, TIMEOUT, close_runs, open_lineages
@@ -26,20 +26,19 @@ class Records:
 
     Args:
         folder: of the search.
-        trials: of the search.
         call: calls a function that needs MLflow.
     """
 
-    def __init__(self, folder: SweepFolder, trials: Trials, call: Callable[..., Any]) -> None:
-        self.folder, self.trials, self._call = folder, trials, call
+    def __init__(self, folder: SweepFolder, call: Callable[..., Any]) -> None:
+        self.folder, self._call = folder, call
 
-    def open(self) -> None:
-        """Begin or resume the runs of the search and of its trials."""
-        path, config = self.folder.path, self.trials.plan.jobs[0].config
+    def open(self, trials: Trials, only: Sequence[Trial] | None = None) -> None:
+        """Begin or resume the runs of the search and of its trials, or of some trials alone."""
+        path, config = self.folder.path, trials.plan.jobs[0].config
         path.mkdir(parents=True, exist_ok=True)
         common = {"species": config.species.name, "sweep": path.name}
-        tags, values = {path: {**common, "search": path.name}}, {}
-        for trial in self.trials.each:
+        tags, values = {} if only else {path: {**common, "search": path.name}}, {}
+        for trial in only or trials.each:
             for lineage in filter(lambda lineage: not self._closed(lineage), trial.lineages):
                 job = lineage.jobs[-1]
                 tags[path / lineage.name] = {
@@ -49,7 +48,7 @@ class Records:
                 values[path / lineage.name] = trial.values
         self._call(open_lineages, config.tracking, tags, path, values)
 
-    def close(self, outcome: Outcome, journal: Journal) -> None:
+    def close(self, trials: Trials, outcome: Outcome, journal: Journal) -> None:
         """End the runs of the search and of its trials, and send what waits."""
         ends: dict[Path, tuple[str, dict[str, str]]] = {}
         for row in outcome.rows:
@@ -60,7 +59,7 @@ class Records:
                 if not self._closed(lineage):
                     Spool(folder).append(_metrics(journal, row.trial.number, i))
                     ends[folder] = ("FINISHED" if status == "DONE" else "KILLED", {"status": status})
-        for job in self.trials.plan.jobs:  # their last entries may wait
+        for job in trials.plan.jobs:  # their last entries may wait
             ends[self.folder.run_dir(job)] = ("", {})
         files = SearchFiles(self.folder.path)
         names = [files.trials, files.importance, files.scores, files.keys, files.search, files.journal]
@@ -70,12 +69,12 @@ class Records:
         if self._call(close_runs, ends, 4 * TIMEOUT):
             say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
 
-    def close_interrupted(self) -> None:
+    def close_interrupted(self, trials: Trials) -> None:
         """End the runs of an interrupted search, after its stages."""
         ends: dict[Path, tuple[str, dict[str, str]]] = {self.folder.path: ("KILLED", {})}
-        for trial in self.trials.each:
+        for trial in trials.each:
             for lineage in trial.lineages:
-                jobs = lineage.jobs[self.trials.first :]
+                jobs = lineage.jobs[trials.first :]
                 states = [read_status(self.folder.run_dir(job)) or {} for job in jobs]
                 for job, state in zip(jobs, states, strict=True):
                     if state.get("status") == "RUNNING":

@@ -23,10 +23,10 @@ _COMMAND = ("plan_only", "resume")  # say nothing about a recipe
 
 
 def print_plan(
-    trials: Trials, axes: Sequence[Axis], fixed: Sequence[Setting], options: SearchConfig, grace: int
+    trials: Trials, count: int, axes: Sequence[Axis], fixed: Sequence[Setting], options: SearchConfig, grace: int
 ) -> None:
     """Print the space, the number of trials and what is the same for all."""
-    budget, count = sum(trials.budgets), len(trials.each)
+    budget = sum(trials.budgets)
     names = " → ".join(job.title for job in trials.each[0].lineages[0].jobs[trials.first :])
     seeds = f" with {options.seeds} seeds" if options.seeds > 1 else ""
     table = Table(title=f"{options.algorithm} search, {count} trials{seeds}: {names}", title_justify="left")
@@ -38,7 +38,7 @@ def print_plan(
     same = shlex.join(_typed(one, one.values[0]) for one in fixed if not one.swept and one.name not in _COMMAND)
     say(f"same for all: {same or 'the defaults'}")
     if shared := trials.shared().jobs:
-        say(f"trained once before: {', '.join(job.title for job in shared)}")
+        say(f"trained once before: {', '.join(dict.fromkeys(job.title for job in shared))}")
     pruning = {
         "asha": f"asha lets one in {options.reduction:g} go on at {grace:,} steps, and at each {options.reduction:g} "
         "times as many",

@@ -97,11 +97,23 @@ class Deciding(FIFOScheduler):
         goes_on = self._receive(result["report"]) == CONTINUE
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Report a trial whose retries are used up."""
-        error = trial.get_error()
+
+class Failures(tune.Callback):
+    """Reports trials whose retries are used up; the scheduler's own hook is called at every failure.
+
+    Args:
+        receive: takes a report and returns the decision.
+    """
+
+    def __init__(self, receive: Callable[[Report], str]) -> None:
+        self._receive = receive
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Report the failure."""
+        error = trial.get_pickled_error()
         cause = getattr(error, "cause", None) or error
-        self._receive(Report(trial.config["spec"].number, 0, failed=f"{type(cause).__name__}: {cause}".splitlines()[0]))
+        text = next(iter(str(cause).splitlines()), "")
+        self._receive(Report(trial.config["spec"].number, 0, failed=f"{type(cause).__name__}: {text}"))
 
 
 class Giving(Searcher):
@@ -152,6 +164,7 @@ def run_trials(
             num_samples=count,
             search_alg=Giving(specs),
             scheduler=Deciding(receive),
+            callbacks=[Failures(receive)],
             resources_per_trial={"cpu": cpus},
             max_concurrent_trials=jobs,
             reuse_actors=True,
