@@ -78,9 +78,14 @@ def optional(hint: Any) -> bool:
 def schema_types(species: str, algorithm: str = "ppo") -> dict[str, str]:
     """Return key → what a value can be, those of a species' event and of an algorithm included."""
     from dinorl.config import compose
-    from dinorl.config.kinds import expectation
 
     cfg = compose([f"species={species}", f"algo={algorithm}"])
+    return {**node_types(type(cfg)), **{f"env.{key}": kind for key, kind in node_types(type(cfg.env)).items()}}
+
+
+def node_types(node: type) -> dict[str, str]:
+    """Return key → what a value can be, of a dataclass and the nodes below."""
+    from dinorl.config.kinds import expectation
 
     def walk(kind: type, prefix: str) -> Iterator[tuple[str, str]]:
         for name, hint in typing.get_type_hints(kind, include_extras=True).items():
@@ -89,7 +94,7 @@ def schema_types(species: str, algorithm: str = "ppo") -> dict[str, str]:
             else:
                 yield f"{prefix}{name}", expectation(hint) + (" or null" if optional(hint) else "")
 
-    return {**dict(walk(type(cfg), "")), **dict(walk(type(cfg.env), "env."))}
+    return dict(walk(node, ""))
 
 
 def units() -> dict[str, str]:
@@ -105,6 +110,7 @@ def units() -> dict[str, str]:
 
 def config_keys() -> str:
     """Return the page of config keys: defaults and meanings from ``conf/``, possible values from the schema."""
+    from dinorl.config import SearchConfig
     from dinorl.config.algorithms import left_out
 
     animals, more = sorted(conf_dir().glob("species/*.yaml")), sorted(left_out(""))
@@ -112,6 +118,7 @@ def config_keys() -> str:
 
     for algorithm in more:
         types |= schema_types(animals[0].stem, algorithm)
+    types |= {f"search.{key}": kind for key, kind in node_types(SearchConfig).items()}
     declared = units()
 
     def row(key: str, value: str, comment: str) -> tuple[str, str, str, str, str]:
@@ -130,6 +137,7 @@ def config_keys() -> str:
         leaves = keys_of(conf_dir() / "algo" / f"{algorithm}.yaml")
         own = [row(*leaf) for leaf in leaves if leaf[0].startswith(f"{algorithm}.")]
         page += f"\n## {algorithm}\n\n{table(head, own)}"
+    page += f"\n## search\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'search.yaml')))}"
     top = re.findall(TOP_LEVEL, (conf_dir() / "config.yaml").read_text(), re.M)
     page += f"\n## Top level\n\n{table(head, (row(*leaf) for leaf in top))}"
     for path in animals:

@@ -177,6 +177,14 @@ def test_reference_has_every_key(species: str, pages: dict[str, str]) -> None:
         assert key.startswith(fixed) or row, f"{key}: no row with a default and a type"
 
 
+def test_reference_has_search_keys(pages: dict[str, str]) -> None:
+    from dinorl.config.tree import search_values
+
+    for key in search_values():
+        row = rf"^\| `search\.{key}` \| `[^`]+` \| .+? \| .*? \| .+ \|$"
+        assert re.search(row, pages["config_keys"], re.MULTILINE), f"{key}: no row with a default, a type and a meaning"
+
+
 def test_reference_has_every_word(pages: dict[str, str]) -> None:
     for word in commands.words():
         assert f"## {word}\n" in pages["commands"]

@@ -31,6 +31,7 @@ _MLFLOW = "mlflow.environment_variables"
 USED = (
     Private("hydra._internal.utils.get_args_parser", "command line: read flags and overrides before Hydra runs"),
     Private("hydra._internal.utils.run_and_report", "command line: errors are raised", says="HYDRA_FULL_ERROR"),
+    Private("hydra._internal.callbacks.Callbacks", "search/stages: a user's callbacks in jobs", takes=("config",)),
     Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: one job at a time"),
     Private("hydra.core.global_hydra.GlobalHydra.instance", "config/compose: compose inside a Hydra application"),
     Private("hydra.core.override_parser.overrides_parser.OverridesParser.create", "config, sweep: parse overrides"),
@@ -44,7 +45,7 @@ USED = (
     Private("hydra.core.singleton.Singleton.get_state", "sweep/workers: a job in another process"),
     Private("hydra.core.singleton.Singleton.set_state", "sweep/workers: a job in another process"),
     Private(
-        "hydra.core.utils.run_job", "sweep/workers: a job in another process",
+        "hydra.core.utils.run_job", "sweep/workers, search/stages: a job in another process",
         takes=("hydra_context", "task_function", "config", "job_dir_key", "job_subdir_key"),
     ),
     Private("hydra.core.utils.setup_globals", "sweep/workers: a job in another process"),
@@ -110,6 +111,12 @@ USED = (
     Private(f"{_MLFLOW}.MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "tracking/store: nothing holds a store that is moved"),
     Private("os._exit", "sweep/fork_server: ends at once"),
     Private("ray._common.usage.usage_constants", "command line: nothing phones home", says="RAY_USAGE_STATS_ENABLED"),
+    Private(
+        "ray.tune.schedulers.AsyncHyperBandScheduler", "search/judge: a stand-in for a trial, fed from the journal",
+        takes=("time_attr", "metric", "mode", "max_t", "grace_period", "reduction_factor"),
+    ),
+    Private("ray.tune.schedulers.MedianStoppingRule", "search/judge: pauses nothing", says="get_live_trials"),
+    Private("ray.tune.tune", "search/tuning: the command handles signals itself", says="TUNE_DISABLE_SIGINT_HANDLER"),
     Private("torch._dynamo", "sweep/isolate: imported before jobs fork"),
 )  # fmt: skip
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from argparse import Namespace
 from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 
-import hydra_plugins.dinorl
 from dinorl.config import ConfigError
 
 _OTHERS = "Overlays of your own: --config-dir=DIR, with DIR/experiment/NAME.yaml and experiment=NAME"
@@ -64,5 +64,6 @@ def check_flags(typed: Namespace) -> None:
 
 def _sweepers() -> list[str]:
     """Return the names of dinorl's sweepers."""
-    files = (path for folder in hydra_plugins.dinorl.__path__ for path in Path(folder).glob("*_sweeper.py"))
+    plugins = importlib.import_module("hydra_plugins.dinorl")  # Hydra's scan loads the namespace again
+    files = (path for folder in plugins.__path__ for path in Path(folder).glob("*_sweeper.py"))
     return sorted(path.stem.removesuffix("_sweeper") for path in files)

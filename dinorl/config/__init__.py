@@ -14,6 +14,7 @@ from dinorl.config.schema import (
     EvalConfig,
     EventConfig,
     HandOver,
+    SearchConfig,
     SimConfig,
     SpeciesConfig,
     StageConfig,
@@ -29,7 +30,7 @@ from dinorl.config.tree import CONFIG_NAME, base_values, conf_dir
 __all__ = [
     "ALGORITHMS", "CONFIG_NAME", "MIN_EPISODES", "POLICY_HANDED_OVER", "RAMPED_WEIGHT", "STAGES", "AlgoConfig",
     "Algorithm", "Config", "ConfigError", "CurriculumConfig", "EnvConfig", "EvalConfig", "EventConfig", "HandOver",
-    "PPOConfig", "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SimConfig", "SpeciesConfig", "StageConfig",
-    "SweepConfig", "TrackingConfig", "base_values", "build", "compose", "conf_dir", "env_config_type", "flatten",
-    "stage_label", "to_container",
+    "PPOConfig", "PPOPolicyConfig", "SACConfig", "SACPolicyConfig", "SearchConfig", "SimConfig", "SpeciesConfig",
+    "StageConfig", "SweepConfig", "TrackingConfig", "base_values", "build", "compose", "conf_dir", "env_config_type",
+    "flatten", "stage_label", "to_container",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from dinorl.config import tree
 from dinorl.config.algorithms import ALGORITHMS, left_out
 from dinorl.config.check import keys_of
 from dinorl.config.errors import ConfigError, nearest, unknown_key, unknown_option
-from dinorl.config.schema import STAGES, SweepConfig
+from dinorl.config.schema import STAGES, SearchConfig, SweepConfig
 from dinorl.config.secrets import hide
 from dinorl.config.species import foreign_env_key, species_config
 from dinorl.config.strict import FOREIGN, known_keys
@@ -90,7 +90,8 @@ def check_options(overrides: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException:
         return  # Hydra raises
-    nodes = {key.partition(".")[0] for key in known_keys()} | {"hydra", "sweep", *ALGORITHMS, *SCOPES, *FOREIGN}
+    command = ("hydra", "sweep", "search")
+    nodes = {key.partition(".")[0] for key in known_keys()} | {*command, *ALGORITHMS, *SCOPES, *FOREIGN}
     for override in parsed:
         key = override.key_or_group
         head, _, rest = key.partition(".")
@@ -128,8 +129,8 @@ def explain_key(key: str, overrides: Sequence[str]) -> ConfigError:
     if head in left_out(algorithm):
         return unused_algorithm(key, head)
     keys = known_keys(species_config(species), algorithm)
-    sweep = keys_of(SweepConfig, "sweep.")
-    return foreign_env_key(key, species) or unknown_key(key, [*keys, *sweep, *tree.defaults()])
+    command = (*keys_of(SweepConfig, "sweep."), *keys_of(SearchConfig, "search."))
+    return foreign_env_key(key, species) or unknown_key(key, [*keys, *command, *tree.defaults()])
 
 
 def unused_algorithm(key: str, name: str) -> ConfigError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import OmegaConf
 
 from dinorl.config.algorithms import left_out
@@ -19,7 +19,7 @@ from dinorl.config.together import missing_need
 from dinorl.config.tree import base_values
 
 # Nodes of the command, not of stages.
-SWEEPER_KEYS = ("sweep",)
+SWEEPER_KEYS = ("sweep", "search")
 # One value a command.
 COMMAND_KEYS = ("plan_only", "resume", "tracking.uri", "tracking.experiment", "tracking.required", "tracking.bundles")
 # Set by the sweeper.
@@ -29,13 +29,29 @@ CHOSEN_WHOLE = ("species.name", "stage.name", "stage.index", "algo.name")
 
 
 @dataclass(frozen=True)
+class Interval:
+    """An interval that a search draws from, ends included."""
+
+    low: float
+    high: float
+    log: bool  # drawn uniformly in its logarithm
+    whole: bool  # whole numbers
+
+
+@dataclass(frozen=True)
 class Setting:
     """One override with its values, several if swept."""
 
     scope: str | None  # its stage; None: all
     key: str  # with Hydra's + or ~, without the scope
-    values: tuple[str | None, ...]  # None: no value (~key)
+    values: tuple[str | None, ...]  # None: no value (~key); of an interval, its ends
     typed: str  # the key as typed
+    interval: Interval | None = None
+
+    @property
+    def swept(self) -> bool:
+        """Whether it has several values."""
+        return len(self.values) > 1
 
     @property
     def name(self) -> str:
@@ -47,12 +63,15 @@ class Setting:
         return self.key if value is None else f"{self.key}={value}"
 
 
-def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[list[Setting], list[str]]:
+def read_settings(
+    overrides: Iterable[Override], strict: bool = True, search: bool = False
+) -> tuple[list[Setting], list[str]]:
     """Split overrides into settings and the stages to run, in order.
 
     Args:
         overrides: from Hydra's parser.
         strict: refuse settings of stages that do not run.
+        search: accept intervals and ``search.*``.
 
     Raises:
         ConfigError: a stage does not exist or does not run, or a key cannot be set.
@@ -61,8 +80,9 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
     stages = list(STAGES)
     for override in overrides:
         head, _, rest = override.key_or_group.partition(".")
-        values = _values(override)
         typed = override.get_key_element()
+        interval = _interval(override) if search and override.is_interval_sweep() else None
+        values = _ends(interval) if interval else _values(override)
         if override.key_or_group == "stage":
             for value in values:
                 if value not in STAGES:
@@ -71,12 +91,14 @@ def read_settings(overrides: Iterable[Override], strict: bool = True) -> tuple[l
         elif head in SWEEPER_KEYS:
             if len(values) > 1:
                 raise _once(str(override.input_line), f"{typed}={values[0]}")
+            if head == "search" and not search:
+                raise ConfigError("only a search uses it", key=typed, hint="Type hydra/sweeper=search, or remove it")
         elif rest and head in SCOPES:
-            _set(settings, Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed))
+            _set(settings, Setting(SCOPES[head], typed.replace(f"{head}.", "", 1), values, typed, interval))
         elif head.isdigit():
             raise explain_key(override.key_or_group, [])
         else:
-            _set(settings, Setting(None, typed, values, typed))
+            _set(settings, Setting(None, typed, values, typed, interval))
     for setting in settings:
         if setting.name in CHOSEN_WHOLE:
             group = setting.name.partition(".")[0]
@@ -119,13 +141,47 @@ def _values(override: Override) -> tuple[str | None, ...]:
             raise ConfigError(
                 "expected values that can be counted, found an interval",
                 key=str(override.input_line),
-                hint=f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step)",
+                hint=f"Type {override.get_key_element()}=0.1,0.2,0.5 or range(start,stop,step), or search the interval "
+                "with hydra/sweeper=search",
             )
         values = tuple(override.sweep_string_iterator())
         if not values:
             raise ConfigError("expected at least one value, found none", key=str(override.input_line))
         return values
     return (override.get_value_element_as_str(),)
+
+
+def _interval(override: Override) -> Interval:
+    """Return the interval of an override.
+
+    Raises:
+        ConfigError: its tags or ends are impossible.
+    """
+    sweep, typed, line = override.value(), override.get_key_element(), str(override.input_line)
+    assert isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None
+    if unknown := sweep.tags - {"log", "int"}:
+        raise ConfigError(
+            f"there is no tag {', '.join(sorted(unknown))}", key=line, expected="log, int or both",
+            hint=f"Type '{typed}=tag(log,interval(1e-4,1e-2))'",
+        )  # fmt: skip
+    low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+    whole = "int" in sweep.tags or isinstance(low, int) and isinstance(high, int)
+    if not low < high:
+        raise ConfigError("the interval is empty", key=line, hint=f"Type '{typed}=interval({high:g},{low:g})'")
+    if log and low <= 0.0:
+        raise ConfigError("has no logarithm at 0 and below", key=line, hint="Give a start above 0, or no tag log")
+    if whole and not (float(low).is_integer() and float(high).is_integer()):
+        raise ConfigError("expected whole ends for whole numbers", key=line)
+    return Interval(low, high, log, whole)
+
+
+def _ends(interval: Interval) -> tuple[str, str]:
+    return number_text(interval.low, interval.whole), number_text(interval.high, interval.whole)
+
+
+def number_text(value: float, whole: bool) -> str:
+    """Return a number as typed; four digits are enough to repeat a trial by hand."""
+    return str(int(value)) if whole else repr(float(f"{value:.4g}"))
 
 
 def stage_overrides(settings: Sequence[Setting], chosen: dict[int, str | None], stage: str) -> list[str]:
@@ -175,5 +231,6 @@ def hydra_value(text: str) -> str:
 
 def one_stage(overrides: Sequence[str]) -> list[str]:
     """Return the overrides of the stage that ``--cfg`` shows, without stage scopes."""
-    settings, stages = read_settings(OverridesParser.create().parse_overrides(list(overrides)), strict=False)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    settings, stages = read_settings(parsed, strict=False, search=True)
     return stage_overrides(settings, {}, stages[0])

@@ -261,6 +261,30 @@ class SweepConfig:
         return checked(cls, OmegaConf.to_container(node, resolve=True), "sweep.")
 
 
+@dataclass(config=NODE, frozen=True)
+class SearchConfig:
+    """``search.*``: options of ``hydra/sweeper=search``; values and meanings are in ``conf/search.yaml``."""
+
+    samples: Annotated[Count, example(30)]
+    algorithm: Literal["random", "optuna", "grid"]
+    seed: Annotated[Steps, example(0)]
+    seeds: Annotated[Whole, Field(ge=1, le=100), example(3)]
+    metric: Word
+    scheduler: Literal["asha", "median", "pbt", "none"]
+    grace: Annotated[OneOrMore | None, example(250000)]
+    reduction: Annotated[Number, Field(gt=1, le=1000), example(3)]
+    jobs: Annotated[Count | None, example(2)]
+
+    @classmethod
+    def of(cls, node: DictConfig) -> SearchConfig:
+        """Check the composed node.
+
+        Raises:
+            ConfigError: a key is unknown, or a value is impossible.
+        """
+        return checked(cls, OmegaConf.to_container(node, resolve=True), "search.")
+
+
 @lru_cache
 def config_type(algorithm: str) -> type[Config]:
     """Return the config type with an algorithm's node."""

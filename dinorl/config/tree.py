@@ -22,6 +22,13 @@ def base_values() -> DictConfig:
     return OmegaConf.create({path.stem: OmegaConf.load(path) for path in (conf_dir() / "base").glob("*.yaml")})
 
 
+def search_values() -> DictConfig:
+    """Return every key of ``conf/search.yaml`` with its default."""
+    loaded = OmegaConf.load(conf_dir() / "search.yaml")
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
 def options(group: str) -> list[str]:
     """Return the options of a config group."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))

@@ -72,10 +72,21 @@ class SweepFiles(Folder):
 
 
 class TrackedFolder(Folder):
-    """A folder with an MLflow run, of a lineage or a stage."""
+    """A folder with an MLflow run, of a lineage, a stage or a search."""
 
     spool = Entry("tracking.jsonl", "tracking/spool.py", "all that MLflow is sent, an entry a line")
     sent = Entry("tracking.sent", "tracking/spool.py", "how many bytes of that have arrived, and the MLflow run")
+
+
+class SearchFiles(TrackedFolder):
+    """A search's own files, beside its trials' lineages."""
+
+    search = Entry("search.json", "search/journal.py", "options, keys and every trial's values")
+    journal = Entry("journal.jsonl", "search/journal.py", "every report of a trial with its decision, one a line")
+    trials = Entry("trials.csv", "search/report.py", "a row each trial: values, score, steps, outcome")
+    importance = Entry("importance.csv", "search/report.py", "a row each key: its importance, with an interval")
+    scores = Entry("scores.png", "search/plots.py", "scores over environment steps, with the prunings")
+    keys = Entry("keys.png", "search/plots.py", "the score against each key")
 
 
 class RunFolder(TrackedFolder):

@@ -9,6 +9,7 @@ import os
 import platform
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from omegaconf import DictConfig
 from dinorl.config import Config, build
 from dinorl.files.process import unbreakable_output
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
+from dinorl.tracking.listener import Listener
+from dinorl.training.interrupt import Interruption
 
 log = logging.getLogger(__name__)
 PATIENCE = 10.0  # s, for another process to end
@@ -36,8 +39,15 @@ def busy(folder: Path) -> str:
     return f"process {pid} still trains in {folder}; end it, or wait for it"
 
 
-def run(cfg: DictConfig) -> dict[str, Any]:
+def run(
+    cfg: DictConfig, listeners: Iterable[Listener] = (), interruption: Interruption | None = None
+) -> dict[str, Any]:
     """Train one stage; the task function of every launcher.
+
+    Args:
+        cfg: the composed config.
+        listeners: receive metrics beside the tracker.
+        interruption: to use instead of an own one.
 
     Returns:
         The content of ``status.json``: ``status`` is DONE, PRUNED, FAILED or INTERRUPTED, with ``error``.
@@ -53,10 +63,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             held.enter_context(locked(folder, PATIENCE))  # a worker may outlive its command
         except BlockingIOError as error:
             raise RuntimeError(busy(folder)) from error
-        return _run(cfg, folder)
+        return _run(cfg, folder, listeners, interruption)
 
 
-def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _run(
+    cfg: DictConfig, folder: Path, listeners: Iterable[Listener], interruption: Interruption | None
+) -> dict[str, Any]:
     begun = time.time()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     own = {"started": started, "host": platform.node(), "pid": os.getpid()}
@@ -70,7 +82,6 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         from dinorl.tracking.tracker import Tracker
         from dinorl.training import resume
         from dinorl.training.gate import STOPPED
-        from dinorl.training.interrupt import Interruption
         from dinorl.training.stage import run_stage
 
         courier, moved = _courier(config, folder)
@@ -79,8 +90,9 @@ def _run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if courier is not None:
             tracker.flush()
             courier.start()
-        with Interruption() as interruption:
-            result = run_stage(config, folder, [one for one in (tracker, courier) if one], interruption)
+            listeners = [*listeners, courier]
+        with interruption or Interruption() as interruption:
+            result = run_stage(config, folder, [tracker, *listeners], interruption)
             final = {"status": "DONE"}
             if result.gate == STOPPED:
                 final = {"status": "PRUNED", "error": "a listener stopped it"}

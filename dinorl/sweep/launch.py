@@ -25,7 +25,17 @@ from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
 from dinorl.sweep.plan import Job, Plan
-from dinorl.sweep.workers import BASIC, RAY, ByLauncher, HydraJobs, OnCluster, Processes, Workers, processes_at_once
+from dinorl.sweep.workers import (
+    BASIC,
+    RAY,
+    ByLauncher,
+    HydraJobs,
+    Interruptible,
+    OnCluster,
+    Processes,
+    Workers,
+    processes_at_once,
+)
 from dinorl.tracking.courier import fetch_run, send_lineage
 from dinorl.tracking.depot import DEFAULT, MLFLOW
 from dinorl.tracking.store import uri_of
@@ -113,7 +123,7 @@ class Launching:
             for lineage in plan.lineages:
                 folder = self.folder.path / lineage.name
                 self.call(send_lineage, self._depot, folder, uri_of(plan.jobs[0].config.tracking))
-        with _interrupting(self._workers):
+        with interrupting(self._workers):
             return _Run(self, self._workers, plan, done).states
 
     def bring_home(self, job: Job) -> None:
@@ -281,7 +291,7 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _interrupting(workers: Workers) -> Iterator[None]:
+def interrupting(workers: Interruptible) -> Iterator[None]:
     """When stopped, interrupt the jobs and wait for checkpoints. A job in this process handles signals itself."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
@@ -301,7 +311,7 @@ def _interrupting(workers: Workers) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupt(workers: Workers) -> None:
+def _interrupt(workers: Interruptible) -> None:
     """Interrupt the jobs and wait for their checkpoints."""
     workers.interrupt()
     end = time.monotonic() + INTERRUPT_TIMEOUT

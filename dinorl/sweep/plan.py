@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dinorl.config import ALGORITHMS, POLICY_HANDED_OVER, Config, ConfigError
@@ -62,13 +62,19 @@ class Plan:
     jobs: tuple[Job, ...]
 
 
-def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Composer) -> Plan:
+def make_plan(
+    settings: Sequence[Setting],
+    stages: Sequence[str],
+    compose: Composer,
+    named: Mapping[str, dict[int, str | None]] | None = None,
+) -> Plan:
     """Compose every stage of every lineage; equal stages become one job.
 
     Args:
         settings: see :func:`read_settings`.
         stages: to run, in order.
         compose: returns a stage's checked config from overrides.
+        named: values by the id of their setting, by their lineage's name; None: every combination.
 
     Raises:
         ConfigError: a stage's config is invalid, or stages of a lineage do not fit each other.
@@ -78,10 +84,10 @@ def make_plan(settings: Sequence[Setting], stages: Sequence[str], compose: Compo
     jobs: dict[str, Job] = {}
     names: set[str] = set()
     composed: dict[tuple[str, ...], Config] = {}
-    for combination in itertools.product(*(s.values for s in swept)):
-        chosen = dict(zip(map(id, swept), combination, strict=True))
+    product = itertools.product(*(s.values for s in swept))
+    combinations = (("", dict(zip(map(id, swept), values, strict=True))) for values in product)
+    for name, chosen in combinations if named is None else named.items():
         chain: list[Job] = []
-        name = ""
         for stage in stages:
             overrides = stage_overrides(settings, chosen, stage)
             config = composed.get(tuple(overrides))

@@ -27,22 +27,28 @@ OBJECT_STORE = 78_643_200  # bytes, the least that Ray takes; jobs pass little
 LOOK_TIMEOUT = 60.0  # s, for every machine of a cluster to answer
 
 
-def init_options(launcher: DictConfig) -> dict[str, Any]:
-    """Return the arguments of ``ray.init``: quiet, and listening on this machine only unless it joins a cluster."""
-    given: dict[str, Any] = OmegaConf.to_container(launcher.ray.init, resolve=True)  # type: ignore[assignment]
+def init_options(launcher: DictConfig, **local: Any) -> dict[str, Any]:
+    """Return the arguments of ``ray.init``: quiet, and of this machine alone unless it joins a cluster.
+
+    Args:
+        launcher: config of the launcher, Ray's or another.
+        local: further ones for this machine alone.
+    """
+    init = OmegaConf.select(launcher, "ray.init")
+    given: dict[str, Any] = {} if init is None else OmegaConf.to_container(init, resolve=True)  # type: ignore[assignment]
     address = given.get("address") or os.environ.get("RAY_ADDRESS") or "local"  # Ray would join what it finds
     # a cluster that exists keeps its own memory
-    memory = {"object_store_memory": OBJECT_STORE} if address == "local" else {}
-    return {"include_dashboard": False, "log_to_driver": False, **memory, **given, "address": address}
+    alone = {"object_store_memory": OBJECT_STORE, **local} if address == "local" else {}
+    return {"include_dashboard": False, "log_to_driver": False, **alone, **given, "address": address}
 
 
-def connect(launcher: DictConfig) -> bool:
-    """Start Ray here, or join a cluster; return whether it is one that exists.
+def connect(launcher: DictConfig, **local: Any) -> bool:
+    """Start Ray here, or join a cluster; return whether it is one that exists. See :func:`init_options`.
 
     Raises:
         ConfigError: there is none, or an option is not Ray's.
     """
-    options = init_options(launcher)
+    options = init_options(launcher, **local)
     try:
         if not ray.is_initialized():
             ray.init(**options)
@@ -87,7 +93,7 @@ class OnRay:
 
     def machines_without(self, folder: Path) -> list[str]:
         """Return the machines of a joined cluster that do not see a sweep's folder."""
-        return _machines_without(SweepFiles(folder).plan) if self._joined else []
+        return machines_without(SweepFiles(folder).plan) if self._joined else []
 
     def interrupt(self) -> None:
         """Cancel all tasks: a running job gets Ray's SIGINT, saves a bundle and stops."""
@@ -111,7 +117,7 @@ class OnRay:
         ray.shutdown()
 
 
-def _machines_without(path: Path) -> list[str]:
+def machines_without(path: Path) -> list[str]:
     """Return the cluster's machines that do not see a file of this command's, by its absolute path."""
     look, changed = ray.remote(_sees), path.stat().st_mtime_ns
     answers = {}

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from dinorl.config import SweepConfig
 from dinorl.config.algorithms import left_out
 from dinorl.config.explain import SCOPES
+from dinorl.config.tree import search_values
 
 PLANNING_GROUP, PLANNING_NODE = "planning", "scopes"
 
@@ -39,9 +40,10 @@ OmegaConf.register_new_resolver("dinorl.sweep_name", _sweep_name, replace=True)
 
 @contextlib.contextmanager
 def planning_keys() -> Iterator[None]:
-    """Accept keys of stages, of any algorithm and ``sweep.*`` in Hydra's first composition, before any sweeper runs."""
+    """Accept keys of stages, of any algorithm and of the command in Hydra's first composition, before any sweeper."""
     open_nodes = (*SCOPES, *left_out(""))
-    node = OmegaConf.create({name: {} for name in open_nodes} | {"sweep": asdict(SweepConfig())})
+    command = {"sweep": asdict(SweepConfig()), "search": search_values()}
+    node = OmegaConf.create({name: {} for name in open_nodes} | command)
     for name in open_nodes:
         OmegaConf.set_struct(node[name], False)
     ConfigStore.instance().store(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import platform
@@ -33,7 +34,17 @@ RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 End = tuple[Job, Any]
 
 
-class Workers(Protocol):
+class Interruptible(Protocol):
+    """Jobs that can be stopped."""
+
+    def interrupt(self) -> None:
+        """Ask running jobs to save a bundle and stop; forget queued ones."""
+
+    def busy(self) -> bool:
+        """Return whether a job runs."""
+
+
+class Workers(Interruptible, Protocol):
     """Run jobs. A job that ends badly ends no other."""
 
     def submit(self, job: Job, overrides: Sequence[str]) -> None:
@@ -42,14 +53,8 @@ class Workers(Protocol):
     def wait(self) -> list[End]:
         """Wait until a job has ended; return it, or several, with its result or error."""
 
-    def interrupt(self) -> None:
-        """Ask running jobs to save a bundle and stop; forget queued ones."""
-
     def left(self) -> int:
         """Return how many jobs :meth:`wait` has not returned."""
-
-    def busy(self) -> bool:
-        """Return whether a job runs."""
 
     def close(self) -> None:
         """End what still runs."""
@@ -185,6 +190,33 @@ class Processes:
         self._running.clear()
 
 
+class JobsHere:
+    """Jobs whose processes on this machine are known by their status.
+
+    Args:
+        folder: of the sweep.
+        jobs: may grow.
+    """
+
+    def __init__(self, folder: SweepFolder, jobs: list[Job]) -> None:
+        self._folder, self._jobs = folder, jobs
+
+    def interrupt(self) -> None:
+        """Signal running jobs; one in this process handles signals itself."""
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, PASSED_ON)
+
+    def busy(self) -> bool:
+        """Return whether a job runs."""
+        return bool(self._pids())
+
+    def _pids(self) -> list[int]:
+        states = [read_status(self._folder.run_dir(job)) or {} for job in self._jobs]
+        here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
+        return [pid for pid in here if pid != os.getpid() and _lives(pid)]
+
+
 class ByLauncher:
     """Jobs through Hydra's launcher, in batches: it returns when the last of a batch has ended.
 
@@ -194,9 +226,10 @@ class ByLauncher:
     """
 
     def __init__(self, jobs: HydraJobs, folder: SweepFolder) -> None:
-        self._jobs, self._folder = jobs, folder
+        self._jobs = jobs
         self._queued: list[tuple[Job, Sequence[str]]] = []
         self._batch: list[Job] = []
+        self._here = JobsHere(folder, self._batch)
 
     def submit(self, job: Job, overrides: Sequence[str]) -> None:
         """Add a job to the next batch."""
@@ -205,22 +238,17 @@ class ByLauncher:
     def wait(self) -> list[End]:
         """Launch a batch and wait for all of it."""
         batch, self._queued = self._queued, []
-        self._batch = [job for job, _ in batch]
+        self._batch[:] = [job for job, _ in batch]
         try:
             results = self._jobs.launch([overrides for _, overrides in batch])
         except Exception as error:
             results = [error] * len(batch)
-        self._batch = []
         return [(job, result) for (job, _), result in zip(batch, results, strict=True)]
 
     def interrupt(self) -> None:
-        """Signal running jobs on this machine; one in this process handles signals itself."""
+        """Signal running jobs on this machine; forget queued ones."""
         self._queued.clear()
-        for pid in self._pids():
-            try:
-                os.kill(pid, PASSED_ON)
-            except ProcessLookupError:
-                pass
+        self._here.interrupt()
 
     def left(self) -> int:
         """Return the size of the next batch."""
@@ -228,15 +256,10 @@ class ByLauncher:
 
     def busy(self) -> bool:
         """Return whether a job runs on this machine."""
-        return bool(self._pids())
+        return self._here.busy()
 
     def close(self) -> None:
         """Do nothing: launchers end their workers."""
-
-    def _pids(self) -> list[int]:
-        states = [read_status(self._folder.run_dir(job)) or {} for job in self._batch]
-        here = [s["pid"] for s in states if s.get("status") == "RUNNING" and s.get("host") == platform.node()]
-        return [pid for pid in here if pid != os.getpid() and _lives(pid)]
 
 
 def _lives(pid: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,19 @@ log = logging.getLogger(__name__)
 TIMEOUT, HURRIED_TIMEOUT = 5.0, 2.0  # s, for the store
 
 
-def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str, str]]) -> None:
+def open_lineages(
+    settings: TrackingConfig,
+    lineages: Mapping[Path, Mapping[str, str]],
+    above: Path | None = None,
+    params: Mapping[Path, Mapping[str, str]] | None = None,
+) -> None:
     """Begin or resume the runs of lineages.
 
     Args:
         settings: of tracking.
         lineages: tags of each run, by the lineage's folder.
+        above: folder of the search that they belong to; its own run is among them.
+        params: parameters of runs, by the lineage's folder.
     """
     spools = []
     for folder, tags in lineages.items():
@@ -36,8 +44,9 @@ def open_lineages(settings: TrackingConfig, lineages: Mapping[Path, Mapping[str,
             spool = Spool(folder)
             header = {
                 "uri": seen_from(folder, uri_of(settings)), "experiment": settings.experiment,
-                "tags": {**tags, FOLDER_TAG: str(folder)}, "params": {}, "name": folder.name, "time": _now(),
-                "parent": None, "job": None,
+                "tags": {**tags, FOLDER_TAG: str(folder)}, "params": dict((params or {}).get(folder, {})),
+                "name": folder.name, "time": _now(),
+                "parent": os.path.relpath(above, folder) if above and above != folder else None, "job": None,
             }  # fmt: skip
             resumed = spool.resume(header) is not None
             spool.append([{"again": header["time"], "tags": header["tags"]} if resumed else header])

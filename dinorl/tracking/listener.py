@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+PASSED = "gate.passed"  # beside an evaluation's metrics: 1 if the stage ends with it
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Listener:
         """Receive that a bundle was written, at an environment step."""
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Receive an evaluation's metrics; return True to stop the stage."""
+        """Receive an evaluation's metrics and :data:`PASSED`; return True to stop the stage.
+
+        A stage that is resumed where it was evaluated sends that evaluation again.
+        """
         return False
 
 

@@ -17,7 +17,7 @@ from dinorl.evaluation.evaluator import Evaluator
 from dinorl.files.provenance import seconds_since_start
 from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner
-from dinorl.tracking.listener import Listeners, Progress
+from dinorl.tracking.listener import PASSED, Listeners, Progress
 from dinorl.training import ramps, resume
 from dinorl.training.evaluations import Best, EvaluationTable
 from dinorl.training.faults import FaultFolder
@@ -93,6 +93,8 @@ class Follower:
         self._saved_at = self.learner.timesteps
         self.learner.record(_restored(progress["pending"]))
         self._table.write()
+        if self._evaluated_at == self.learner.timesteps:  # killed before the listeners answered?
+            self.stopped = self._notify(self._table.rows[-1])
 
     # The learner calls these -----------------------------------------------------------------------------------------
 
@@ -228,7 +230,12 @@ class Follower:
             f"length {metrics['length_mean']:.0f}, {metrics['forward_speed_mean_mps']:.2f} m/s, "
             f"falls {metrics['fall_rate']:.0%}, success {metrics['success_rate']:.0%}, gate {self.gate.state()}"
         )
-        return self.listeners.evaluated(steps, metrics)
+        return self._notify(metrics)
+
+    def _notify(self, metrics: Mapping[str, Any]) -> bool:
+        """Notify the listeners of the newest evaluation; return whether one stops the stage."""
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        return self.listeners.evaluated(self._evaluated_at, numbers | {PASSED: float(self.passed)})
 
     def _evaluate_null(self) -> None:
         begun = time.perf_counter()

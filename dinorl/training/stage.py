@@ -68,7 +68,7 @@ def run_stage(
     ramps.apply(cfg, learner.batch, learner.timesteps)  # before the first reset
 
     left = cfg.curriculum.timesteps - learner.timesteps
-    if left > 0 and not follower.passed:
+    if left > 0 and not (follower.passed or follower.stopped):
         learner.learn(left, follower)
     follower.finish()
 

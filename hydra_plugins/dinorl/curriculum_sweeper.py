@@ -42,5 +42,8 @@ class CurriculumSweeper(Sweeper):
         from dinorl.sweep.run import Sweep
 
         assert self.hydra_context is not None and self.task_function is not None and self.config is not None
-        params = [f"{key}={value}" for key, value in self.params.items()]
-        return Sweep(self.hydra_context, self.task_function, self.config).run([*params, *arguments])
+        return Sweep(self.hydra_context, self.task_function, self.config).run(self.overrides(arguments))
+
+    def overrides(self, arguments: list[str]) -> list[str]:
+        """Return the sweeps of ``hydra.sweeper.params`` and the overrides."""
+        return [*(f"{key}={value}" for key, value in self.params.items()), *arguments]

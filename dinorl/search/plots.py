@@ -1,0 +1,76 @@
+"""The figures of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dinorl.search.outcome import FINISHED, PASSED, PRUNED, Outcome, Row
+from dinorl.search.space import Axis
+
+_COLORS = {PASSED: "#1b7837", FINISHED: "#2166ac", PRUNED: "#b2182b"}
+_OTHER = "#888888"
+_HEIGHT, _WIDTH = 4.0, 4.5  # inches
+
+
+def plot_scores(outcome: Outcome, path: Path) -> None:
+    """Draw each trial's score over environment steps; a cross marks a pruning."""
+    figure, axes = _figure(1)
+    for row in reversed(outcome.rows):
+        if not row.curve:
+            continue
+        steps, scores = zip(*row.curve, strict=True)
+        color = _COLORS.get(row.outcome, _OTHER)
+        best = row is outcome.best
+        axes[0].plot(steps, scores, color=color, linewidth=2.5 if best else 1.0, alpha=1.0 if best else 0.6)
+        marker = "x" if row.outcome == PRUNED else "o"
+        axes[0].plot(steps[-1:], scores[-1:], marker, color=color)
+    for name, color in _COLORS.items():
+        axes[0].plot([], [], color=color, label=name)
+    axes[0].set_xlabel("environment steps")
+    axes[0].set_ylabel("score")
+    axes[0].legend(loc="best", fontsize="small")
+    figure.savefig(path)
+
+
+def plot_keys(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
+    """Draw the score, where all trials can be compared, against each key."""
+    figure, axes = _figure(len(keys))
+    for axis, key in zip(axes, keys, strict=True):
+        for name in (*_COLORS, ""):
+            rows = [row for row in outcome.rows if row.curve and _kind(row) == name]
+            values = [_position(key, row.trial.values[key.key]) for row in rows]
+            scores = [next(score for steps, score in row.curve if steps >= outcome.common) for row in rows]
+            axis.plot(values, scores, "o", color=_COLORS.get(name, _OTHER), alpha=0.8, label=name or "other")
+        if key.interval is not None and key.interval.log:
+            axis.set_xscale("log")
+        if not _numbers(key):
+            axis.set_xticks(range(len(key.choices)), key.choices)
+        axis.set_xlabel(key.key)
+    axes[0].set_ylabel(f"score at {outcome.common:,} steps")
+    axes[0].legend(loc="best", fontsize="small")
+    figure.savefig(path)
+
+
+def _figure(number: int) -> tuple[Figure, list]:  # type: ignore[type-arg]  # matplotlib's axes
+    figure = Figure(figsize=(max(1.6, number) * _WIDTH, _HEIGHT), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, number, squeeze=False, sharey=True)[0])
+
+
+def _kind(row: Row) -> str:
+    return row.outcome if row.outcome in _COLORS else ""
+
+
+def _numbers(axis: Axis) -> bool:
+    try:
+        return [float(choice) for choice in axis.choices] != []
+    except ValueError:
+        return False
+
+
+def _position(axis: Axis, value: str) -> float:
+    return float(value) if _numbers(axis) else float(axis.choices.index(value))

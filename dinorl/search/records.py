@@ -1,0 +1,106 @@
+"""A search in MLflow: its own run, and below it a run for each trial and seed, above those of their stages."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dinorl.files.run_folder import SearchFiles, TrackedFolder, read_status, write_status
+from dinorl.search.journal import Journal
+from dinorl.search.outcome import FINISHED, PASSED, Outcome
+from dinorl.search.trials import Trial, Trials
+from dinorl.sweep.folder import SweepFolder
+from dinorl.sweep.plan import Lineage
+from dinorl.tracking.lineage import HURRIED_TIMEOUT, TIMEOUT, close_runs, open_lineages
+from dinorl.tracking.spool import Spool
+from dinorl.tracking.terminal import say
+
+SCORE = "search/score"  # metric of a trial's run
+
+
+class Records:
+    """Writes what MLflow is sent of a search; the runs of stages send their own.
+
+    Args:
+        folder: of the search.
+        call: calls a function that needs MLflow.
+    """
+
+    def __init__(self, folder: SweepFolder, call: Callable[..., Any]) -> None:
+        self.folder, self._call = folder, call
+
+    def open(self, trials: Trials, only: Sequence[Trial] | None = None) -> None:
+        """Begin or resume the runs of the search and of its trials, or of some trials alone."""
+        path, config = self.folder.path, trials.plan.jobs[0].config
+        path.mkdir(parents=True, exist_ok=True)
+        common = {"species": config.species.name, "sweep": path.name}
+        tags, values = {} if only else {path: {**common, "search": path.name}}, {}
+        for trial in only or trials.each:
+            for lineage in filter(lambda lineage: not self._closed(lineage), trial.lineages):
+                job = lineage.jobs[-1]
+                tags[path / lineage.name] = {
+                    **common, "algo": job.config.algo.name, "seed": str(job.config.seed), "lineage": lineage.name,
+                    "search": path.name, "trial": str(trial.number), "status": "RUNNING",
+                }  # fmt: skip
+                values[path / lineage.name] = trial.values
+        self._call(open_lineages, config.tracking, tags, path, values)
+
+    def close(self, trials: Trials, outcome: Outcome, journal: Journal) -> None:
+        """End the runs of the search and of its trials, and send what waits."""
+        ends: dict[Path, tuple[str, dict[str, str]]] = {}
+        for row in outcome.rows:
+            status = "DONE" if row.outcome in (PASSED, FINISHED) else row.outcome.upper()
+            for i, lineage in enumerate(row.trial.lineages):
+                folder = self.folder.path / lineage.name
+                ends[folder] = ("", {})
+                if not self._closed(lineage):
+                    Spool(folder).append(_metrics(journal, row.trial.number, i))
+                    ends[folder] = ("FINISHED" if status == "DONE" else "KILLED", {"status": status})
+        for job in trials.plan.jobs:  # their last entries may wait
+            ends[self.folder.run_dir(job)] = ("", {})
+        files = SearchFiles(self.folder.path)
+        names = [files.trials, files.importance, files.scores, files.keys, files.search, files.journal]
+        entries: list[dict[str, Any]] = [{"artifact": path.name, "folder": None} for path in names]
+        Spool(self.folder.path).append([*entries, {"metrics": outcome.metrics(), "step": 0, "time": _now()}])
+        ends[self.folder.path] = ("FAILED" if outcome.failed else "FINISHED", outcome.tags())
+        if self._call(close_runs, ends, 4 * TIMEOUT):
+            say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
+
+    def close_interrupted(self, trials: Trials) -> None:
+        """End the runs of an interrupted search, after its stages."""
+        ends: dict[Path, tuple[str, dict[str, str]]] = {self.folder.path: ("KILLED", {})}
+        for trial in trials.each:
+            for lineage in trial.lineages:
+                jobs = lineage.jobs[trials.first :]
+                states = [read_status(self.folder.run_dir(job)) or {} for job in jobs]
+                for job, state in zip(jobs, states, strict=True):
+                    if state.get("status") == "RUNNING":
+                        ends[self._interrupt(self.folder.run_dir(job), state)] = ("KILLED", {"status": "INTERRUPTED"})
+                if not all(state.get("status") in ("DONE", "PRUNED") for state in states):
+                    ends[self.folder.path / lineage.name] = ("KILLED", {"status": "INTERRUPTED"})
+        existing = {folder: end for folder, end in ends.items() if TrackedFolder(folder).spool.exists()}
+        self._call(close_runs, existing, HURRIED_TIMEOUT)
+
+    def _closed(self, lineage: Lineage) -> bool:
+        """Whether a trial's run has its scores, which it gets at the end, once."""
+        spool = TrackedFolder(self.folder.path / lineage.name).spool
+        return spool.exists() and f'"{SCORE}"' in spool.read_text(encoding="utf-8")
+
+    def _interrupt(self, folder: Path, state: dict[str, Any]) -> Path:
+        write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
+        return folder
+
+
+def _metrics(journal: Journal, trial: int, seed: int) -> list[dict[str, Any]]:
+    """Return a trial's scores as entries of its spool."""
+    reports = [entry.report for entry in journal.entries if entry.report.trial == trial and entry.report.scores]
+    scores = {r.steps: {SCORE: r.score, f"{SCORE}_of_seed": r.scores[seed]} for r in reports if seed < len(r.scores)}
+    return [{"metrics": metrics, "step": steps, "time": _now()} for steps, metrics in scores.items()]
+
+
+def _now() -> int:
+    """Return MLflow's timestamp, ms."""
+    return round(time.time() * 1000)
