@@ -84,8 +84,8 @@ def _run(
         from dinorl.training.gate import STOPPED
         from dinorl.training.stage import run_stage
 
-        courier, moved = _courier(config, folder)
-        tracker = Tracker(config, folder, moved)
+        courier = _courier(config, folder)
+        tracker = Tracker(config, folder, travels=courier is not None)
         tracker.start()
         if courier is not None:
             tracker.flush()
@@ -127,14 +127,15 @@ def _run(
     return outcome
 
 
-def _courier(config: Config, folder: Path) -> tuple[Any, bool]:
-    """Return who carries bundles, if they travel, and whether the job ran on another machine before."""
+def _courier(config: Config, folder: Path) -> Any:
+    """Fetch what the job needs and return who carries its bundles, or None if they do not travel."""
     if config.tracking.bundles is None:
-        return None, False
+        return None
     from dinorl.tracking.courier import Courier
 
     courier = Courier(config, folder)
-    return courier, courier.fetch()
+    courier.fetch()
+    return courier
 
 
 def _log_to(path: Path) -> logging.Handler:

@@ -268,8 +268,9 @@ class _Run:
         if isinstance(result, KeyboardInterrupt):  # it alone was stopped
             _interrupt(self._workers)
             raise KeyboardInterrupt
-        self._launching.bring_home(job)
         came = result if isinstance(result, dict) else {}
+        if came:
+            self._launching.bring_home(job)
         state = (read_status(self.folder.run_dir(job)) or {}) | came  # which is believed
         if state.get("status") not in FINAL:
             error = result if isinstance(result, BaseException) else isolation.JobLost("no result came back")

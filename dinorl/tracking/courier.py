@@ -40,11 +40,8 @@ class Courier(Listener):
         assert tracking.bundles is not None
         return Depot(tracking.bundles, key, uri_of(tracking))
 
-    def fetch(self) -> bool:
+    def fetch(self) -> None:
         """Fetch what the job needs: its lineage's MLflow run, its parent's bundle, and its own newest bundle.
-
-        Returns:
-            Whether the job ran on another machine before.
 
         Raises:
             OSError: the parent's bundle cannot be had.
@@ -57,11 +54,9 @@ class Courier(Listener):
             best = f"{RunFolder.best.name}/"
             if not self._at(tracking.start).fetch(start, lambda name: name.startswith(best)) and not start.exists():
                 raise FileNotFoundError(f"{start}: the bundle that this job starts from has not arrived")
-        reached = self._depot.steps()
-        if reached is None or reached < _newest(self._folder):
-            return False
-        moved = not TrackedFolder(self._folder).spool.exists() or reached > _newest(self._folder)
-        return moved and self._depot.fetch(self._folder, lambda name: name not in _OWN)
+        reached, newest = self._depot.steps(), _newest(self._folder)
+        if reached is not None and (reached > newest or not TrackedFolder(self._folder).spool.exists()):
+            self._depot.fetch(self._folder, lambda name: name not in _OWN)
 
     def start(self) -> None:
         """Send the beginning, so that nobody begins another MLflow run; then send after every bundle."""

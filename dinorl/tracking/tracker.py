@@ -39,10 +39,10 @@ class Tracker(Listener):
     Args:
         cfg: the composed config.
         run_dir: the run folder.
-        moved: the run began on another machine, which may have sent more than the folder knows.
+        travels: another machine may have sent more of the run than the folder knows.
     """
 
-    def __init__(self, cfg: Config, run_dir: Path, moved: bool = False) -> None:
+    def __init__(self, cfg: Config, run_dir: Path, travels: bool = False) -> None:
         stage = cfg.stage_label
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
         self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
@@ -70,7 +70,7 @@ class Tracker(Listener):
         logged = self._spool.resume(self._header)
         self._resumed = logged is not None
         self._logged = logged or set()  # before an interruption
-        if moved and self._resumed:
+        if travels and self._resumed:
             try:
                 self._logged |= self._spool.arrived()
             except store_errors() as error:
