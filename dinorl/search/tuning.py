@@ -185,12 +185,13 @@ def ray_running(config: DictConfig, cpus: int) -> Iterator[None]:
         cpus: of this machine.
     """
     init = OmegaConf.select(_with_ray_defaults(config), "hydra.launcher.ray.init")
-    # without an address, Ray would join whatever cluster runs on this machine
     own = {
-        "address": "local", "include_dashboard": False, "log_to_driver": False, "num_cpus": cpus,
+        "include_dashboard": False, "log_to_driver": False, "num_cpus": cpus,
         "object_store_memory": _OBJECTS,
     }  # fmt: skip
     options: Any = own if init is None else OmegaConf.to_container(init, resolve=True)
+    if options.get("address") is None and "RAY_ADDRESS" not in os.environ:
+        options["address"] = "local"  # Ray would join whatever cluster runs on this machine
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
