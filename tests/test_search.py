@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from commands import dinorl_here
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from small import small
 
 from dinorl.config import ConfigError, SearchConfig, compose
 from dinorl.config.overrides import Setting, read_settings
@@ -33,6 +34,8 @@ from dinorl.search.space import Space
 from dinorl.search.stages import SeedRun, advance_together, steps_together
 from dinorl.search.trials import Trials, make_trials
 from dinorl.tracking import store
+from dinorl.tracking.listener import Listener
+from dinorl.training.stage import run_stage
 
 DEFAULTS = SearchConfig.of(search_values())
 LOG = "ppo.learning_rate=tag(log,interval(1e-4,1e-2))"
@@ -293,6 +296,29 @@ def test_finished_stage_is_read(tmp_path: Path) -> None:
     assert (seed.steps, seed.trained, seed.finished, seed.metrics["return_mean"]) == (100, 50, False, 2.5)
     seed.advance()
     assert (seed.steps, seed.trained, seed.finished, seed.passed) == (150, 100, True, True)
+
+
+class Killed(Listener):
+    """Is killed with the stage at an evaluation, before its answer; afterwards answers that the stage stops."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, float]] = []
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
+        self.heard.append((step, metrics["return_mean"]))
+        if len(self.heard) == 2:
+            raise KeyboardInterrupt
+        return len(self.heard) > 2
+
+
+def test_lost_evaluation_comes_again(tmp_path: Path) -> None:
+    """Its bundle is written before the answer; a resumed stage must not train past it."""
+    listener, cfg = Killed(), small("stage=balance", "eval.every=256", "curriculum.min_avg_reward=1e9")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(cfg, tmp_path, [listener])
+    result = run_stage(cfg, tmp_path, [listener])
+    assert listener.heard[1] == listener.heard[2] and len(listener.heard) == 3
+    assert (result.gate, result.timesteps) == ("stopped_by_listener", 512)
 
 
 def test_importance_finds_key() -> None:
