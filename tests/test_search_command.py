@@ -1,0 +1,157 @@
+"""Searches through the command line: killed twice, recorded in MLflow, refused before anything is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import dinorl_here
+
+from dinorl.files.run_folder import SearchFiles
+from dinorl.tracking import store
+
+COMMAND = (
+    "hydra/sweeper=search", "species=trex", "stage=balance", "sim.n_envs=16", "ppo.n_steps=8", "ppo.batch_size=64",
+    "curriculum.timesteps=1024", "eval.every=128", "eval.episodes=2", "env.max_episode_steps=20", "sim.threads=1",
+    "eval.video_seconds=0", "curriculum.min_avg_reward=1e9", "ppo.gamma=0.9,0.99",
+    "ppo.learning_rate=tag(log,interval(1e-4,1e-1))", "search.samples=5", "search.jobs=1", "search.grace=256",
+)  # fmt: skip
+
+
+def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dinorl", *COMMAND, *more]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def journal_lines(folder: Path) -> list[str]:
+    path = SearchFiles(folder).journal
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
+    end = time.monotonic() + 120.0
+    while len(journal_lines(folder)) < lines:
+        assert running.poll() is None and time.monotonic() < end, f"fewer than {lines} reports"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "outputs").mkdir()
+    shutil.copy(made_store, folder / "outputs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(place: Path) -> tuple[Path, str]:
+    """An uninterrupted search: its folder and its output."""
+    running = start(place, "sweep.name=whole")
+    output, _ = running.communicate(timeout=240)
+    assert running.returncode == 0, output
+    return place / "outputs" / "whole", output
+
+
+def test_twice_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
+    """The command is killed twice, then the process of a stage."""
+    folder, whole = place / "outputs" / "killed", journal_lines(searched[0])
+    for lines in (3, len(whole) - 8):
+        killed = start(place, "sweep.name=killed")
+        wait_for(killed, folder, lines)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert len(journal_lines(folder)) < len(whole)
+    last = start(place, "sweep.name=killed")
+    wait_for(last, folder, len(journal_lines(folder)) + 1)
+    for path in folder.glob("*/*/status.json"):
+        state = json.loads(path.read_text())
+        if state["status"] == "RUNNING":
+            os.kill(state["pid"], signal.SIGKILL)
+    output, _ = last.communicate(timeout=240)
+    assert last.returncode == 0, output
+    assert journal_lines(folder) == whole
+    assert SearchFiles(folder).trials.read_text() == SearchFiles(searched[0]).trials.read_text()
+    assert _statuses(folder) == _statuses(searched[0])
+    assert '"prune"' in "".join(whole) and '"end"' in "".join(whole)
+
+
+def _statuses(folder: Path) -> dict[str, tuple[str, str]]:
+    states = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/*/status.json")}
+    return {name: (state["status"], state["gate"]) for name, state in states.items()}
+
+
+def test_trials_are_ordinary_runs(searched: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = searched
+    ends = {line["trial"]: line["decision"] for line in map(json.loads, journal_lines(folder))}
+    expected = {"prune": ("PRUNED", "stopped_by_listener"), "end": ("DONE", "advanced_on_budget")}
+    assert _statuses(folder) == {f"trial-{trial}-s0": expected[end] for trial, end in ends.items()}
+    for run in folder.glob("*/1-balance"):
+        assert (run / ".hydra" / "overrides.yaml").exists() and (run / "bundle" / "best" / "meta.json").exists()
+    monkeypatch.chdir(folder.parent.parent)
+    client = store.client(store.embedded_uri())
+    experiment = client.get_experiment_by_name("dinorl")
+    runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id], "tags.sweep = 'whole'")}
+    parents = {run_id: runs.get(run.data.tags.get("mlflow.parentRunId")) for run_id, run in runs.items()}
+    top = next(runs[run_id] for run_id, parent in parents.items() if parent is None)
+    assert sum(parent is top for parent in parents.values()) == len(ends) == 5
+    stages = [run for run in runs.values() if "stage" in run.data.tags]
+    assert len(stages) == 5 and {run.data.tags["status"] for run in stages} == {"DONE", "PRUNED"}
+    for run in stages:
+        trial = parents[run.info.run_id]
+        assert trial is not None and parents[trial.info.run_id] is top
+        assert trial.data.params["ppo.gamma"] == str(float(run.data.params["ppo.gamma"]))
+        assert trial.data.tags["status"] == run.data.tags["status"]
+    assert {"trials.csv", "scores.png", "keys.png"} <= {file.path for file in client.list_artifacts(top.info.run_id)}
+
+
+def test_report_names_winner(searched: tuple[Path, str]) -> None:
+    folder, output = searched
+    rows = list(csv.DictReader(SearchFiles(folder).trials.open()))
+    finished = [row for row in rows if row["outcome"] == "finished"]
+    assert rows[0] is max(finished, key=lambda row: float(row["score"])) and len(rows) == 5
+    words = " ".join(output.split())
+    assert f"ppo.learning_rate={rows[0]['ppo.learning_rate']}" in words.partition("best: dinorl stage=balance")[2]
+    trained = sum(int(row["trained"]) for row in rows)
+    assert f"{trained:,} environment steps, {trained / (5 * 1024):.0%} of the 5,120 at most" in words
+    assert "too few trials to tell (5; it takes 12)" in words
+
+
+def test_finished_search_trains_nothing(searched: tuple[Path, str], place: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in searched[0].glob("*/*/status.json")}
+    again = dinorl_here(place, *COMMAND, "sweep.name=whole")
+    assert again.returncode == 0 and "best trials" in again.stdout, again.stdout + again.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    other = dinorl_here(place, *COMMAND, "sweep.name=whole", "search.grace=512")
+    assert other.returncode == 2 and "search.grace was 256, is 512. Type another sweep.name" in other.stderr
+
+
+@pytest.mark.parametrize("typed, message", [
+    (("hydra/sweeper=search",), "there is nothing to search"),
+    (("search.samples=3",), "search.samples: only a search uses it. Type hydra/sweeper=search"),
+    (("ppo.gamma=interval(0.9,0.99)",), "or search the interval with hydra/sweeper=search"),
+    (("hydra/sweeper=search", "ppo.gamma=interval(0.9,1.5)"), "ppo.gamma=1.5: expected a number in (0, 1]"),
+    (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.scheduler=pbt"), "search.scheduler=pbt"),
+    (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.algorithm=optuna"), "Type pip install optuna"),
+    (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.grace=9000000"), "a trial has only"),
+])  # fmt: skip
+def test_wrong_searches_write_nothing(typed: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = dinorl_here(tmp_path, "species=trex", "stage=balance", *typed)
+    assert done.returncode == 2 and message in done.stderr, done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_shows_space(tmp_path: Path) -> None:
+    typed = ("hydra/sweeper=search", "sweep=trex_run", "species=trex", "stage=locomotion", "warm_start=trex/balance")
+    done = dinorl_here(tmp_path, *typed, "plan_only=true")
+    assert done.returncode == 0 and "30 trials: 2 locomotion" in done.stdout, done.stdout + done.stderr
+    assert "0.0001 … 0.003 (log)" in done.stdout and "warm_start=trex/balance" in done.stdout
+    assert "doubt" not in done.stdout, "the file's metric was not used"
+    assert not list(tmp_path.iterdir())
