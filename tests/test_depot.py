@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dinorl.bundle.bundle import Bundle
+from dinorl.config import compose
+from dinorl.tracking.courier import Courier, send_bundle, start_key
 from dinorl.tracking.depot import Depot
 
 
@@ -90,3 +93,26 @@ def test_bundle_is_fetched_state_last(tmp_path: Path) -> None:
     fetching._storage.get = lambda name, file: (get(name, file), order.append(file.read_text()))
     fetching.fetch(tmp_path / "there")
     assert order[-1] == "state"
+
+
+def test_job_gets_its_start(tmp_path: Path, stage_run: Path) -> None:
+    """A sweep starts from a bundle that only the command's machine has; a later stage, from the one before."""
+    place, bundle = f"file://{tmp_path}/depot", stage_run / "bundle" / "best"
+    send_bundle(place, bundle, "")
+    Depot(place, "parent", "").send(stage_run)
+    for key, start, found in (
+        (start_key(bundle), tmp_path / "b" / "mine", tmp_path / "b" / "mine"),
+        ("parent", tmp_path / "b" / "2-locomotion", tmp_path / "b" / "2-locomotion" / "bundle" / "best"),
+    ):
+        cfg = compose(["species=trex", f"warm_start={start}", f"tracking.bundles={place}", "tracking.job=own",
+                       f"tracking.start={key}"])  # fmt: skip
+        Courier(cfg, tmp_path / "run").fetch()
+        assert (found / "policy.npz").read_bytes() == (bundle / "policy.npz").read_bytes()
+        assert Bundle.open(start).meta == Bundle.open(bundle).meta
+
+
+def test_missing_start_is_named(tmp_path: Path) -> None:
+    cfg = compose(["species=trex", f"warm_start={tmp_path}/gone", f"tracking.bundles=file://{tmp_path}/depot",
+                   "tracking.job=own", "tracking.start=parent"])  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="the bundle that this job starts from has not arrived"):
+        Courier(cfg, tmp_path / "run").fetch()

@@ -114,8 +114,8 @@ class SweepFolder:
                 self.check(plan)  # another command may have written since
             try:
                 yield
-            except ConfigError:  # nothing has begun
-                if made:
+            except ConfigError:
+                if made and not any(path.is_dir() for path in self.path.iterdir()):  # nothing has begun
                     shutil.rmtree(self.path)
                 raise
 

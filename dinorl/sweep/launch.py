@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dinorl.bundle.locate import resolve
 from dinorl.config import ConfigError, SweepConfig, TrackingConfig
 from dinorl.config.overrides import hydra_value
+from dinorl.config.species import SPECIES_DIR
 from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
 from dinorl.sweep import isolate as isolation
@@ -36,7 +38,7 @@ from dinorl.sweep.workers import (
     Workers,
     processes_at_once,
 )
-from dinorl.tracking.courier import fetch_run, send_lineage
+from dinorl.tracking.courier import fetch_run, send_bundle, send_lineage, start_key
 from dinorl.tracking.depot import DEFAULT, MLFLOW
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
@@ -120,11 +122,16 @@ class Launching:
             The final state of each job, by its key.
         """
         if self._depot is not None:
-            for lineage in plan.lineages:
-                folder = self.folder.path / lineage.name
-                self.call(send_lineage, self._depot, folder, uri_of(plan.jobs[0].config.tracking))
+            self._send_starts(plan, self._depot, uri_of(plan.jobs[0].config.tracking))
         with interrupting(self._workers):
             return _Run(self, self._workers, plan, done).states
+
+    def _send_starts(self, plan: Plan, depot: str, tracking: str) -> None:
+        """Send what jobs need from the beginning: their lineages' MLflow runs, and bundles of this machine."""
+        for lineage in plan.lineages:
+            self.call(send_lineage, depot, self.folder.path / lineage.name, tracking)
+        for bundle in {start for job in plan.jobs if (start := _own_bundle(job)) is not None}:
+            self.call(send_bundle, depot, bundle, tracking)
 
     def bring_home(self, job: Job) -> None:
         """Fetch the files of a job that ran elsewhere."""
@@ -179,8 +186,10 @@ class Launching:
             own["tracking.bundles"] = self._depot
         if job.parent is not None:
             own["warm_start"], own["tracking.start"] = str(self.folder.run_dir(job.parent)), job.parent.key
-        elif job.config.warm_start is not None and Path(job.config.warm_start).exists():
-            own["warm_start"] = str(Path(job.config.warm_start).absolute())
+        elif (start := _own_bundle(job)) is not None:
+            own["warm_start"] = str(start)
+            if self._depot is not None:
+                own["tracking.start"] = start_key(start)
         kept = [o for o in job.overrides if o.lstrip("+~").partition("=")[0] not in own]
         threads = [f"sim.threads={self._threads()}"] if job.config.sim.threads == 0 and self._threads() else []
         return [*kept, *threads, *(f"{key}={hydra_value(value)}" for key, value in own.items())]
@@ -195,6 +204,14 @@ class Launching:
 
         cores: int = cpu_count()
         return max(1, cores // self._count)
+
+
+def _own_bundle(job: Job) -> Path | None:
+    """Return the bundle that a job without a parent starts from, if it is not one of the zoo."""
+    if job.parent is not None or job.config.warm_start is None:
+        return None
+    bundle = resolve(job.config.warm_start).absolute()
+    return None if bundle.is_relative_to(SPECIES_DIR) else bundle
 
 
 class _Run:

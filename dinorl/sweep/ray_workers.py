@@ -118,7 +118,11 @@ class OnRay:
 
 
 def machines_without(path: Path) -> list[str]:
-    """Return the cluster's machines that do not see a file of this command's, by its absolute path."""
+    """Return the cluster's machines that do not see a file of this command's, by its absolute path.
+
+    Raises:
+        ConfigError: dinorl does not run on one of them.
+    """
     look, changed = ray.remote(_sees), path.stat().st_mtime_ns
     answers = {}
     for node in ray.nodes():  # type: ignore[no-untyped-call]
@@ -133,7 +137,10 @@ def machines_without(path: Path) -> list[str]:
             if not ray.get(task):
                 without.append(answers[task])
         except RayError as error:
-            say(f"doubt: {answers[task]} cannot run a job: {str(error).strip().splitlines()[-1]}")
+            last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ConfigError(
+                f"{answers[task]} cannot run a job: {last}", hint="Install the same dinorl on every machine"
+            ) from error
     for task in late:
         say(f"doubt: {answers[task]} has not answered for {LOOK_TIMEOUT:.0f} s")
     return without

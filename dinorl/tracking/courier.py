@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from dinorl.tracking.listener import Listener
 from dinorl.tracking.store import uri_of
 
 log = logging.getLogger(__name__)
+_START = "start-"  # of keys
 # Written by each job itself.
 _OWN = (RunFolder.status.name, RunFolder.log.name)
 CLOSE_TIMEOUT = 60.0  # s, for the last files
@@ -50,9 +52,10 @@ class Courier(Listener):
         if tracking.parent is not None and not TrackedFolder(tracking.parent).spool.exists():
             self._at(lineage_key(tracking.parent)).fetch(Path(tracking.parent))
         if tracking.start is not None and self._cfg.warm_start is not None:
-            start = Path(self._cfg.warm_start)
-            best = f"{RunFolder.best.name}/"
-            if not self._at(tracking.start).fetch(start, lambda name: name.startswith(best)) and not start.exists():
+            start, best = Path(self._cfg.warm_start), f"{RunFolder.best.name}/"
+            whole = tracking.start.startswith(_START)
+            arrived = self._at(tracking.start).fetch(start, lambda name: whole or name.startswith(best))
+            if not arrived and not start.exists():
                 raise FileNotFoundError(f"{start}: the bundle that this job starts from has not arrived")
         reached, newest = self._depot.steps(), _newest(self._folder)
         if reached is not None and (reached > newest or not TrackedFolder(self._folder).spool.exists()):
@@ -91,6 +94,11 @@ class Courier(Listener):
             log.warning("%s cannot be sent: %s: %s", self._folder, type(error).__name__, error)
 
 
+def start_key(bundle: Path) -> str:
+    """Return the key of a bundle that a sweep starts from."""
+    return f"{_START}{hashlib.sha256(str(bundle).encode()).hexdigest()}"
+
+
 def lineage_key(folder: str | Path) -> str:
     """Return the key of a lineage's folder."""
     return f"lineage-{Path(folder).name}"
@@ -111,6 +119,11 @@ def send_lineage(depot: str, folder: Path, tracking: str) -> None:
         tracking: uri of the MLflow server.
     """
     Depot(depot, lineage_key(folder), tracking).send(folder, only=lambda name: "/" not in name)
+
+
+def send_bundle(depot: str, bundle: Path, tracking: str) -> None:
+    """Send a bundle that a sweep starts from; see :func:`send_lineage`."""
+    Depot(depot, start_key(bundle), tracking).send(bundle)
 
 
 def fetch_run(depot: str, key: str, folder: Path, tracking: str) -> bool:
