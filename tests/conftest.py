@@ -17,7 +17,10 @@ for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, an
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 WORKERS = 2  # four on two cores take as long
-LONGEST = ("test_survival.py", "test_server.py", "test_sweep.py", "test_surroundings.py", "test_shipped.py")
+LONGEST = (
+    "test_cluster.py", "test_search_command.py", "test_survival.py", "test_server.py", "test_sweep.py",
+    "test_surroundings.py", "test_shipped.py",
+)  # fmt: skip
 
 SPECIES = ("velociraptor", "trex", "brachiosaurus")
 
