@@ -43,6 +43,7 @@ class Cluster:
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),  # the same on all machines
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes more
         }  # fmt: skip
+        self.store = folder.with_name(f"{folder.name}-mlflow")
         self.uri = f"http://{ADDRESSES[HEAD]}:{MLFLOW_PORT}"
 
     def log(self, name: str) -> Path:
@@ -113,7 +114,7 @@ def two_machines(folder: Path, cpus: int = 1) -> Iterator[Cluster]:
         for name, address in ADDRESSES.items():
             ip("-n", name, "addr", "add", f"{address}/24", "dev", f"{name}0")
             ip("-n", name, "link", "set", f"{name}0", "up")
-        store = folder.with_name(f"{folder.name}-mlflow")
+        store = cluster.store
         store.mkdir()
         cluster.serve(
             HEAD, str(BIN / "mlflow"), "server", "--host", ADDRESSES[HEAD], "--port", str(MLFLOW_PORT),

@@ -11,7 +11,10 @@ import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 import dinorl  # noqa: E402, F401  before torch, whose threads spin otherwise while they wait
+from dinorl.tracking.store import SETTINGS  # noqa: E402
 
+for name, value in SETTINGS.items():  # read when MLflow is imported, which a test may do by itself
+    os.environ.setdefault(name, value)
 for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, and so in every command under test
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

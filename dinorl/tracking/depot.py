@@ -75,9 +75,9 @@ class _Fsspec:
 
 class _MlflowArtifacts:
     def __init__(self, uri: str, tracking: str) -> None:
+        client(tracking)  # sets what MLflow reads when it is imported
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        client(tracking)  # its settings
         self._repository: Any = get_artifact_repository(uri, tracking_uri=whole(tracking))
 
     def names(self) -> set[str]:
