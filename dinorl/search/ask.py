@@ -9,10 +9,9 @@ import optuna
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from dinorl.config.overrides import Interval, number_text
 from dinorl.search.journal import CONTINUE, PRUNE, Entry
 from dinorl.search.judge import SCORE
-from dinorl.search.space import Axis, Space, Values
+from dinorl.search.space import Axis, Space, Values, rounded
 
 _ATTEMPTS = 50  # to be given a trial that is not there yet
 
@@ -74,8 +73,4 @@ def _value(axis: Axis, text: str) -> Any:
 
 def _text(axis: Axis, value: Any) -> str:
     """Return a value as typed."""
-    interval: Interval | None = axis.interval
-    if interval is None:
-        return str(value)
-    inside = min(max(float(number_text(value, interval.whole)), interval.low), interval.high)
-    return number_text(inside, interval.whole)
+    return str(value) if axis.interval is None else rounded(axis.interval, value)

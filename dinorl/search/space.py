@@ -70,8 +70,13 @@ def interval_value(interval: Interval, share: float) -> str:
         value = low + share * (high - low)
     if interval.whole:
         value = math.floor(value)
-    rounded = float(number_text(value, interval.whole))
-    return number_text(min(max(rounded, interval.low), interval.high), interval.whole)
+    return rounded(interval, value)
+
+
+def rounded(interval: Interval, value: float) -> str:
+    """Return a number as typed, within an interval."""
+    inside = min(max(float(number_text(value, interval.whole)), interval.low), interval.high)
+    return number_text(inside, interval.whole)
 
 
 @dataclass(frozen=True)

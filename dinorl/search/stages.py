@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from dinorl.files.run_folder import RunFolder, read_status
 from dinorl.sweep import isolate, job
+from dinorl.sweep.workers import run_composed
 from dinorl.tracking.listener import PASSED, Listener
 from dinorl.training.interrupt import Interruption
 
@@ -68,8 +68,7 @@ def run_reporting(config: DictConfig, connection: Connection) -> dict[str, Any]:
     interruption = Interruption()
     task = functools.partial(job.run, listeners=[Reporting(connection, interruption)], interruption=interruption)
     context = HydraContext(config_loader=None, callbacks=Callbacks(config))  # type: ignore[arg-type]  # loads nothing
-    done = run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
-    state: dict[str, Any] = done.return_value  # raises the job's error
+    state: dict[str, Any] = run_composed(context, task, config)
     return state
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ from dinorl.sweep.isolate import Failure, JobLost
 from dinorl.sweep.plan import Job
 from dinorl.sweep.workers import End, HydraJobs, run_hydra_job
 from dinorl.tracking.terminal import say
-
-log = logging.getLogger(__name__)
 
 OBJECT_STORE = 78_643_200  # bytes, the least that Ray takes; jobs pass little
 LOOK_TIMEOUT = 60.0  # s, for every machine of a cluster to answer

@@ -108,6 +108,11 @@ def run_hydra_job(job: bytes) -> Any:
     setup_globals()
     Singleton.set_state(singletons)
     HydraConfig.instance().set_config(config)
+    return run_composed(context, task, config)
+
+
+def run_composed(context: HydraContext, task: TaskFunction, config: DictConfig) -> Any:
+    """Run a composed job in this process; return what its task function returned, or raise its error."""
     done = run_job(
         hydra_context=context,
         task_function=task,

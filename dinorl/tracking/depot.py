@@ -32,7 +32,6 @@ DEFAULT = f"{MLFLOW}:/dinorl-bundles"  # of an MLflow server
 _LIST = re.compile(r"list-(\d+)-([0-9a-f]{64})\.json")
 # Written last, as whoever resumes looks for it first.
 _LAST = BundleFolder.state.name
-_CHUNK = 1 << 20  # bytes
 
 
 class Storage(Protocol):
