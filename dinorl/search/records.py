@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dinorl.files.run_folder import SearchFiles, TrackedFolder, read_status, write_status
+from dinorl.files.run_folder import SearchFiles, TrackedFolder, read_status
 from dinorl.search.journal import Journal
 from dinorl.search.outcome import FINISHED, PASSED, Outcome
 from dinorl.search.trials import Trial, Trials
-from dinorl.sweep.folder import SweepFolder
+from dinorl.sweep.lineages import End, SweepRuns
 from dinorl.sweep.plan import Lineage
 from dinorl.tracking.lineage import HURRIED_TIMEOUT, TIMEOUT, close_runs, open_lineages
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.terminal import say
 
 SCORE = "search/score"  # metric of a trial's run
 
 
-class Records:
-    """Writes what MLflow is sent of a search; the runs of stages send their own.
-
-    Args:
-        folder: of the search.
-        call: calls a function that needs MLflow.
-    """
-
-    def __init__(self, folder: SweepFolder, call: Callable[..., Any]) -> None:
-        self.folder, self._call = folder, call
+class Records(SweepRuns):
+    """Writes what MLflow is sent of a search; the runs of stages send their own."""
 
     def open(self, trials: Trials, only: Sequence[Trial] | None = None) -> None:
         """Begin or resume the runs of the search and of its trials, or of some trials alone."""
@@ -50,7 +40,7 @@ class Records:
 
     def close(self, trials: Trials, outcome: Outcome, journal: Journal) -> None:
         """End the runs of the search and of its trials, and send what waits."""
-        ends: dict[Path, tuple[str, dict[str, str]]] = {}
+        ends: dict[Path, End] = {}
         for row in outcome.rows:
             status = "DONE" if row.outcome in (PASSED, FINISHED) else row.outcome.upper()
             for i, lineage in enumerate(row.trial.lineages):
@@ -66,19 +56,15 @@ class Records:
         entries: list[dict[str, Any]] = [{"artifact": path.name, "folder": None} for path in names]
         Spool(self.folder.path).append([*entries, {"metrics": outcome.metrics(), "step": 0, "time": _now()}])
         ends[self.folder.path] = ("FAILED" if outcome.failed else "FINISHED", outcome.tags())
-        if self._call(close_runs, ends, 4 * TIMEOUT):
-            say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
+        self._end(ends, 4 * TIMEOUT)
 
     def close_interrupted(self, trials: Trials) -> None:
         """End the runs of an interrupted search, after its stages."""
-        ends: dict[Path, tuple[str, dict[str, str]]] = {self.folder.path: ("KILLED", {})}
+        ends: dict[Path, End] = {self.folder.path: ("KILLED", {})}
         for trial in trials.each:
+            ends |= self._interrupted(trials.own(trial))
             for lineage in trial.lineages:
-                jobs = lineage.jobs[trials.first :]
-                states = [read_status(self.folder.run_dir(job)) or {} for job in jobs]
-                for job, state in zip(jobs, states, strict=True):
-                    if state.get("status") == "RUNNING":
-                        ends[self._interrupt(self.folder.run_dir(job), state)] = ("KILLED", {"status": "INTERRUPTED"})
+                states = [read_status(self.folder.run_dir(job)) or {} for job in lineage.jobs[trials.first :]]
                 if not all(state.get("status") in ("DONE", "PRUNED") for state in states):
                     ends[self.folder.path / lineage.name] = ("KILLED", {"status": "INTERRUPTED"})
         existing = {folder: end for folder, end in ends.items() if TrackedFolder(folder).spool.exists()}
@@ -88,10 +74,6 @@ class Records:
         """Whether a trial's run has its scores, which it gets at the end, once."""
         spool = TrackedFolder(self.folder.path / lineage.name).spool
         return spool.exists() and f'"{SCORE}"' in spool.read_text(encoding="utf-8")
-
-    def _interrupt(self, folder: Path, state: dict[str, Any]) -> Path:
-        write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
-        return folder
 
 
 def _metrics(journal: Journal, trial: int, seed: int) -> list[dict[str, Any]]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import read_status, write_status
 from dinorl.sweep.folder import SweepFolder
-from dinorl.sweep.plan import Plan
+from dinorl.sweep.plan import Job, Plan
 from dinorl.tracking.terminal import say
 
 # MLflow status, tags.
 End = tuple[str, Mapping[str, str]]
 
 
-class LineageRuns:
-    """Begins and ends the MLflow runs of a sweep.
+class SweepRuns:
+    """What the MLflow runs of sweeps and searches share.
 
     Args:
         folder: of the sweep.
@@ -27,6 +27,27 @@ class LineageRuns:
 
     def __init__(self, folder: SweepFolder, call: Callable[..., Any]) -> None:
         self.folder, self._call = folder, call
+
+    def _end(self, ends: Mapping[Path, End], *patience: float) -> None:
+        """End runs by folder and send what waits; see :func:`dinorl.tracking.lineage.close_runs`."""
+        from dinorl.tracking.lineage import close_runs
+
+        if self._call(close_runs, ends, *patience):
+            say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
+
+    def _interrupted(self, jobs: Iterable[Job]) -> dict[Path, End]:
+        """Mark jobs that still run as interrupted; return the ends of their runs."""
+        ends: dict[Path, End] = {}
+        for folder in map(self.folder.run_dir, jobs):
+            state = read_status(folder)
+            if state is not None and state["status"] == "RUNNING":
+                write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
+                ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
+        return ends
+
+
+class LineageRuns(SweepRuns):
+    """Begins and ends the MLflow runs of a sweep."""
 
     def create_store(self, plan: Plan) -> None:
         """Create the store before jobs could race for it.
@@ -64,8 +85,6 @@ class LineageRuns:
             plan: of the sweep.
             states: final state of each job, by its key.
         """
-        from dinorl.tracking.lineage import close_runs
-
         ends: dict[Path, End] = {}
         for job in plan.jobs:
             if states[job.key].get("lost"):
@@ -80,8 +99,7 @@ class LineageRuns:
             }
             done = all(states[job.key]["status"] == "DONE" for job in lineage.jobs)
             ends[self._path(lineage.name)] = ("FINISHED" if done else "FAILED", shared)
-        if self._call(close_runs, ends):
-            say(f"MLflow has not received everything; type dinorl send {shlex.quote(str(self.folder.path))}")
+        self._end(ends)
 
     def close_interrupted(self, plan: Plan) -> None:
         """End the runs of an interrupted command, after its jobs."""
@@ -92,13 +110,7 @@ class LineageRuns:
             states = [read_status(self.folder.run_dir(job)) or {} for job in lineage.jobs]
             done = all(state.get("status") == "DONE" for state in states)
             ends[self._path(lineage.name)] = ("FINISHED" if done else "KILLED", {})
-        for job in plan.jobs:
-            folder = self.folder.run_dir(job)
-            state = read_status(folder)
-            if state is not None and state["status"] == "RUNNING":
-                write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
-                ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
-        self._call(close_runs, ends, HURRIED_TIMEOUT)
+        self._call(close_runs, ends | self._interrupted(plan.jobs), HURRIED_TIMEOUT)
 
     def _path(self, lineage: str) -> Path:
         return self.folder.path / lineage

@@ -105,6 +105,7 @@ class Depot:
         place = f"{uri.rstrip('/')}/{key}"
         mlflow = urlsplit(uri).scheme == MLFLOW
         self._storage: Storage = _MlflowArtifacts(place, tracking) if mlflow else _Fsspec(place)
+        self._hashes: dict[tuple[int, ...], str] = {}  # of files as they were sent
 
     def send(self, folder: Path, steps: int = 0, only: Callable[[str], bool] = lambda name: True) -> None:
         """Send a folder's files; only what has changed travels.
@@ -124,11 +125,14 @@ class Depot:
             for path in _whole_set(folder):
                 if not only(name := path.relative_to(folder).as_posix()):
                     continue
-                content = _copied(path, Path(scratch))
-                files[name] = content.name
-                if content.name not in there:
-                    self._storage.put(content)
-                content.unlink()
+                version = _version(path)
+                if self._hashes.get(version) not in there:
+                    content = _copied(path, Path(scratch))
+                    self._hashes[version] = content.name
+                    if content.name not in there:
+                        self._storage.put(content)
+                    content.unlink()
+                files[name] = self._hashes[version]
             if _place(RunFolder(folder).best) != best:
                 raise FileNotFoundError(f"{folder}: its best bundle was replaced")
             text = json.dumps({"steps": steps, "files": files})
@@ -200,6 +204,11 @@ def _whole_set(folder: Path) -> list[Path]:
 
 def _place(folder: Path) -> int:
     return folder.stat().st_ino if folder.exists() else 0
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _copied(path: Path, scratch: Path) -> Path:
