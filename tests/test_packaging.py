@@ -130,7 +130,9 @@ def make(*arguments: str) -> str:
     """Run make in the checkout, as a person would, and return what it printed."""
     # no variables of an outer make
     env = {
-        key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED|GPU", key)
+        key: value
+        for key, value in os.environ.items()
+        if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED|GPU", key)
     }
     return subprocess.run(
         ["make", "--no-print-directory", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True

@@ -17,11 +17,21 @@ NOT_TRAINED_ON = (
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the keys that affect training, ``{"ppo.gamma": …}``."""
+    left_out = {*NOT_TRAINED_ON, *_as_before(config)}
     return {
         key: value
         for key, value in flatten(config).items()
-        if key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
+        if key not in left_out and key.partition(".")[0] not in left_out
     }
+
+
+def _as_before(config: Config) -> list[str]:
+    """Return keys that older runs lack, where they change nothing: those runs stay valid."""
+    sim, algo = config.sim, config.algo
+    keys = ["sim.backend", "sim.device", "sim.deterministic"] if sim.backend == "cpu" else []
+    if algo.device == "cpu" or (algo.device == "auto" and "cpu" in (sim.backend, sim.device)):
+        keys.append("algo.device")
+    return keys
 
 
 def identity(config: Config) -> str:

@@ -89,11 +89,15 @@ class StageConfig:
     index: Whole  # 1 | 2 | 3
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 @dataclass(config=NODE)
 class AlgoConfig:
     """The choice of an algorithm."""
 
     name: AlgorithmName
+    device: Device
 
 
 Ramp = Annotated[Steps, example(500000)]
@@ -142,6 +146,9 @@ class CurriculumConfig:
 class SimConfig:
     """The simulation."""
 
+    backend: Literal["cpu", "warp"]
+    device: Device
+    deterministic: Flag
     n_envs: Annotated[Count, example(64)]
     threads: Annotated[Whole, Field(ge=0, le=1 << 10), example(0)]
     timestep: Annotated[Number, Field(gt=0, le=0.02), example(0.004)]

@@ -90,6 +90,10 @@ NEEDS: dict[str, Need] = {
         lambda c: c.curriculum.hand_over in POLICY_HANDED_OVER, "no policy is handed over",
         "Type curriculum.hand_over=all",
     ),
+    "sim.device": Need(lambda c: c.sim.backend == "warp", "only warp has devices", "Type sim.backend=warp"),
+    "sim.deterministic": Need(
+        lambda c: c.sim.backend == "warp", "the cpu backend always is", "Type sim.backend=warp"
+    ),
     "warm_start": Need(
         lambda c: c.curriculum.hand_over != "nothing", "nothing is handed over", "Type curriculum.hand_over=all"
     ),

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dinorl.config import Config
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+from dinorl.sim.devices import learning_device
 
 
 def make(cfg: Config, learning: bool) -> PPOLearner:
@@ -56,7 +57,7 @@ class PPOLearner(SB3Learner):
                 "log_std_init": ppo.policy_kwargs.log_std_init,
             },
             seed=cfg.seed,
-            device="cpu",
+            device=learning_device(cfg.sim, cfg.algo),
         )
         super().__init__(cfg, model, env)
 
