@@ -32,7 +32,7 @@ def found(monkeypatch: pytest.MonkeyPatch, warp: str | None, torch: str | None) 
     """Let the machine have these GPUs, and Warp."""
     monkeypatch.setattr(devices, "find_spec", lambda name: object())
     monkeypatch.setattr(devices, "_warp_gpu", lambda: warp)
-    monkeypatch.setattr(devices, "_torch_gpu", lambda: torch)
+    monkeypatch.setattr(devices, "torch_gpu", lambda: torch)
 
 
 @pytest.mark.parametrize(("chosen", "gpu", "said"), [
@@ -101,7 +101,7 @@ def test_older_bundle_runs_on_cpu() -> None:
 def test_policies_are_judged_on_cpu(plain: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle from a GPU plays on a laptop, without Warp."""
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
-    monkeypatch.setattr(devices, "_torch_gpu", lambda: None)
+    monkeypatch.setattr(devices, "torch_gpu", lambda: None)
     cfg = placed(plain, "warp", "cuda", "cuda")
     assert isinstance(Evaluator(cfg, 2).batch.sim, CpuSimulation)
     player = make_learner(cfg, learning=False)

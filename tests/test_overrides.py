@@ -140,6 +140,10 @@ REFUSED = {
     "curriculum.hand_over=statistics curriculum.handover_log_std=-2": "handover_log_std: means nothing here",
     "3.algo=sac 3.curriculum.hand_over=statistics": "",
     "2.ppo.policy_kwargs.net_arch=[64] stage=balance,locomotion 2.curriculum.hand_over=nothing": "",
+    "curriculum.ramp_updates=9": "curriculum.ramp_updates: means nothing here, there is no value to begin with",
+    "curriculum.ramp_updates=9 curriculum.ramp_start_value=0.1 stage=balance": "",
+    "curriculum.warmup_updates=9 curriculum.warmup_timesteps=5": "curriculum.warmup_timesteps=5 is given too",
+    "stage=balance algo=sac curriculum.warmup_updates=9": "curriculum.warmup_updates=9: sac has no rollouts to count",
     "stage=locomotion env.short_swing_penalty_weight=9": "",
     "stage=locomotion env.short_swing_penalty_weight=9 env.gait_clock_frequency=0": "means nothing here, there is no",
 }

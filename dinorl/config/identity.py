@@ -31,7 +31,8 @@ def _as_before(config: Config) -> list[str]:
     keys = ["sim.backend", "sim.device", "sim.deterministic"] if sim.backend == "cpu" else []
     if algo.device == "cpu" or (algo.device == "auto" and "cpu" in (sim.backend, sim.device)):
         keys.append("algo.device")
-    return keys
+    updates = (f"curriculum.{what}_updates" for what in ("warmup", "ramp"))
+    return keys + [key for key in updates if not getattr(config.curriculum, key.partition(".")[2])]
 
 
 def identity(config: Config) -> str:

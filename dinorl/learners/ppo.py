@@ -24,7 +24,7 @@ def make(cfg: Config, learning: bool) -> PPOLearner:
 def clip_schedule(cfg: Config) -> Schedule:
     """Return the clip range over the stage."""
     base = schedule(cfg.ppo.clip_range, cfg.ppo.clip_range_end, cfg.ppo.lr_schedule)
-    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg.curriculum)
+    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg)
 
 
 class PPOLearner(SB3Learner):
@@ -36,7 +36,7 @@ class PPOLearner(SB3Learner):
 
     def __init__(self, cfg: Config, env: VecNormalize) -> None:
         ppo = cfg.ppo
-        self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg.curriculum)
+        self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg)
         model = PPO(
             "MlpPolicy",
             env,

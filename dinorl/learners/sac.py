@@ -69,7 +69,7 @@ def actor_schedule(cfg: Config) -> Schedule:
 
     After a warm start the critics still expect the last stage's rewards; following them would unlearn the policy.
     """
-    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg.curriculum)
+    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg)
 
 
 class LayerNormCritic(ContinuousCritic):
@@ -291,9 +291,7 @@ class SACLearner(SB3Learner):
         super().__init__(cfg, model, env)
         self.resumable = sac.save_replay_buffer
         self.raw.do_meanwhile(self._update, parallel)
-        self._entropy = (
-            None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg.curriculum)
-        )
+        self._entropy = None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg)
         # start at the home pose; large random actions only teach falling
         _settle(model.actor.mu, 0.0)
         self.explore(sac.policy_kwargs.log_std_init)

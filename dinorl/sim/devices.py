@@ -18,6 +18,11 @@ def on_cpu(cfg: Config) -> Config:
     return replace(cfg, sim=sim, algo=replace(cfg.algo, device="cpu"))
 
 
+def missing_packages() -> list[str]:
+    """Return the packages of MuJoCo Warp that are not installed."""
+    return [name for name in ("warp", "mujoco_warp") if find_spec(name) is None]
+
+
 def physics_device(sim: SimConfig) -> str:
     """Return the device of the physics, ``cpu`` or ``cuda``.
 
@@ -26,7 +31,7 @@ def physics_device(sim: SimConfig) -> str:
     """
     if sim.backend == "cpu":
         return "cpu"
-    if missing := [name for name in ("warp", "mujoco_warp") if find_spec(name) is None]:
+    if missing := missing_packages():
         raise ConfigError(
             f"{' and '.join(missing)} cannot be imported, which MuJoCo Warp needs", key="sim.backend", found="warp",
             hint=f"{_INSTALL}; or type sim.backend=cpu",
@@ -52,8 +57,8 @@ def learning_device(sim: SimConfig, algo: AlgoConfig) -> str:
     if algo.device == "cpu":
         return "cpu"
     if algo.device == "auto":
-        return "cuda" if physics_device(sim) == "cuda" and _torch_gpu() is not None else "cpu"
-    if _torch_gpu() is None:
+        return "cuda" if physics_device(sim) == "cuda" and torch_gpu() is not None else "cpu"
+    if torch_gpu() is None:
         import torch
 
         cause = "was built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU with a driver here"
@@ -77,7 +82,7 @@ def where(sim: SimConfig, algo: AlgoConfig) -> str:
         engine = "physics on MuJoCo Warp without a GPU, which is slow"
     else:
         engine = f"physics on MuJoCo Warp ({_warp_gpu()})"
-    learner = "learning on the CPU" if learning == "cpu" else f"learning on cuda ({_torch_gpu()})"
+    learner = "learning on the CPU" if learning == "cpu" else f"learning on cuda ({torch_gpu()})"
     return f"{engine}, {learner}" + ("" if (sim.backend, learning) == ("cpu", "cpu") else ", judged on the CPU")
 
 
@@ -109,7 +114,7 @@ def _warp_gpu() -> str | None:
     return str(warp.get_device("cuda").name) if warp.is_cuda_available() else None
 
 
-def _torch_gpu() -> str | None:
+def torch_gpu() -> str | None:
     """Return the name of torch's GPU, or None."""
     import torch
 
