@@ -23,8 +23,12 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
         sweep: only runs of this sweep.
         uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
     """
+    return search("tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else ""), uri)
+
+
+def search(wanted: str, uri: str | None = None) -> Iterator[Run]:
+    """Yield the runs that MLflow's ``filter_string`` accepts, newest first; see :func:`finished_runs`."""
     mlflow = client(uri or default_uri())
-    wanted = "tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     token: str | None = None
     while True:
