@@ -73,7 +73,7 @@ def compare_selections(
         ConfigError: see the functions that it calls.
     """
     chosen = metric_named(metric) if metric else None
-    groups = select(texts, key, uri)
+    groups, notes = select(texts, key, uri)
     found = tasks(groups)
     together = [task for task in found if len(task.groups) > 1 or len(groups) == 1]
     metrics = [chosen or default_metric(_runs(task)[0]) for task in together]
@@ -89,7 +89,7 @@ def compare_selections(
         for index in sorted({task.index for task in together})
         for verdict in over_species([c for c, task in zip(comparisons, together, strict=True) if task.index == index])
     ]
-    return Compared(comparisons, overall, list(_remarks(groups, found, key))), curves
+    return Compared(comparisons, overall, [*notes, *_remarks(groups, found, key)]), curves
 
 
 def drawn_metric(metric: Metric, run: StageRun) -> Metric:

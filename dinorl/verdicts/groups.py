@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dinorl.config import ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.identity import affects_training
-from dinorl.verdicts.notes import list_of
+from dinorl.verdicts.notes import list_of, value
 from dinorl.verdicts.records import StageRun, known_keys, read_runs
 from dinorl.verdicts.selection import COMMIT, TAGS, Selection, words
 
@@ -47,8 +48,10 @@ class Task:
         return f"{self.species} {self.stage}"
 
 
-def select(texts: Sequence[str], key: str | None = None, uri: str | None = None) -> dict[str, list[StageRun]]:
-    """Return groups of finished runs: of each selection, or of each value of a key.
+def select(
+    texts: Sequence[str], key: str | None = None, uri: str | None = None
+) -> tuple[dict[str, list[StageRun]], list[str]]:
+    """Return groups of finished runs, of each selection or of each value of a key, and a note if some have no value.
 
     Args:
         texts: selections, see :class:`Selection`.
@@ -61,7 +64,10 @@ def select(texts: Sequence[str], key: str | None = None, uri: str | None = None)
     check_apart(texts)
     found = {label: read_runs(Selection.parse(text), uri) for label, text in zip(labels(texts), texts, strict=True)}
     if key is not None:
-        return by_key({run.run_id: run for runs in found.values() for run in runs}.values(), key)
+        every = {run.run_id: run for runs in found.values() for run in runs}.values()
+        groups = by_key(every, key)
+        lacking = len(every) - sum(map(len, groups.values()))
+        return groups, [f"{lacking} of {len(every)} runs have no {key} and are left out."] if lacking else []
     owner: dict[str, str] = {}
     for label, runs in found.items():
         for run in runs:
@@ -69,15 +75,18 @@ def select(texts: Sequence[str], key: str | None = None, uri: str | None = None)
                 raise ConfigError(
                     f"{run.name} is in both groups, {owner[run.run_id]} and {label}", hint="Narrow the selections"
                 )
-    return found
+    return found, []
 
 
 def check_apart(texts: Sequence[str]) -> None:
-    """Refuse a selection without quotes, whose words would be groups.
+    """Refuse a selection that is there twice, or without quotes, so that its words would be groups.
 
     Raises:
-        ConfigError: the texts are single conditions on different keys.
+        ConfigError: two texts are the same, or they are single conditions on different keys.
     """
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ConfigError(f"{text} is there twice, but a group cannot be compared with itself")
     keys = {text.partition("=")[0] for text in texts if len(words(text)) == 1 and "=" in text}
     if len(keys) > 1:
         raise ConfigError(
@@ -106,8 +115,8 @@ def by_key(runs: Iterable[StageRun], key: str) -> dict[str, list[StageRun]]:
         raise _unknown(key, known, runs)
     found: dict[str, list[StageRun]] = {}
     for run in runs:
-        if (value := _value(run, key)) is not None:
-            found.setdefault(_label(key, value), []).append(run)
+        if (own := value(run, key)) is not None:
+            found.setdefault(_label(key, own), []).append(run)
     return dict(sorted(found.items(), key=lambda one: _order(one[0])))
 
 
@@ -127,7 +136,7 @@ def varying(runs: Iterable[StageRun]) -> list[str]:
     found: dict[str, None] = {}
     for own in by_task.values():
         keys = dict.fromkeys([*_VARIED, *(key for run in own for key in run.params if affects_training(key))])
-        found |= {key: None for key in keys if len({_value(run, key) for run in own}) > 1}
+        found |= {key: None for key in keys if len({value(run, key) for run in own} - {None}) > 1}
     return sorted(found.keys() - _SAME, key=lambda key: (key not in _VARIED, key))
 
 
@@ -174,10 +183,12 @@ def _newest(runs: Sequence[StageRun]) -> list[StageRun]:
 
 
 def _config(run: StageRun) -> object:
-    job = run.params.get(JOB, "None")
+    """Return what two runs that are the same training have in common: their job, or else their parameters."""
+    job = run.tags.get("job") or run.params.get(JOB, "None")
     if job != "None":
         return job
-    return frozenset((key, value) for key, value in run.params.items() if affects_training(key))
+    start = Path(run.params.get("warm_start", "")).parent.name  # <sweep>/<lineage>/<n>-<stage>
+    return start, frozenset((key, own) for key, own in run.params.items() if affects_training(key))
 
 
 def _left_out(label: str, runs: Sequence[StageRun], once: Sequence[StageRun]) -> str:
@@ -186,14 +197,16 @@ def _left_out(label: str, runs: Sequence[StageRun], once: Sequence[StageRun]) ->
     return f"{label}: {seeds} trained more than once with the same config; the newest run counts."
 
 
-def _value(run: StageRun, key: str) -> str | None:
-    return run.tags.get(key, run.params.get(key))
-
-
-def _label(key: str, value: str) -> str:
+def _label(key: str, text: str) -> str:
     if key == COMMIT:
-        return value[:SHORT] or "no commit"
-    return value if key in TAGS and not value.isdigit() else f"{key.rpartition('.')[2]}={value}"
+        return text[:SHORT] or "no commit"
+    if key in TAGS and not text.isdigit():
+        return text
+    try:
+        text = format(float(text), ".8g")  # 0.30000000000000004
+    except ValueError:
+        pass
+    return f"{key.rpartition('.')[2]}={text}"
 
 
 def _order(label: str) -> tuple[float, str]:

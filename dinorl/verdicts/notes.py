@@ -17,18 +17,21 @@ GATE = ("curriculum.min_", "curriculum.max_", "curriculum.required_consecutive")
 
 
 def differing(groups: Mapping[str, Sequence[StageRun]]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return the commit and the parameters whose values differ between groups, with their values by label."""
+    """Return the commit and the parameters whose values differ between groups, with their values by label.
+
+    Keys that a group lacks, such as another algorithm's, do not count.
+    """
     found = {}
     for key in _keys(run for group in groups.values() for run in group):
-        values = {label: tuple(sorted({_value(run, key) for run in group})) for label, group in groups.items()}
-        if len(set(values.values())) > 1:
+        values = {label: tuple(sorted(_values(runs, key))) for label, runs in groups.items()}
+        if all(values.values()) and len(set(values.values())) > 1:
             found[key] = values
     return found
 
 
 def differing_keys(runs: Sequence[StageRun], start: str | tuple[str, ...] = "") -> list[str]:
     """Return the commit and the parameters whose values differ between runs, of those with a start."""
-    return [key for key in _keys(runs) if key.startswith(start) and len({_value(run, key) for run in runs}) > 1]
+    return [key for key in _keys(runs) if key.startswith(start) and len(_values(runs, key)) > 1]
 
 
 def notes_on(
@@ -75,5 +78,10 @@ def _keys(runs: Iterable[StageRun]) -> list[str]:
     return [COMMIT, *found]
 
 
-def _value(run: StageRun, key: str) -> str:
-    return run.tags.get(key, run.params.get(key, ""))
+def value(run: StageRun, key: str) -> str | None:
+    """Return a run's tag or parameter, or None."""
+    return run.tags.get(key, run.params.get(key))
+
+
+def _values(runs: Iterable[StageRun], key: str) -> set[str]:
+    return {found for run in runs if (found := value(run, key)) is not None}

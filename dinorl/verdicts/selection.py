@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 from dinorl.config import ConfigError
 from dinorl.config.schema import STAGES
@@ -69,7 +69,7 @@ class Selection:
 
         They may find more than :meth:`accepts` does, for MLflow has no OR and compares parameters as text.
         """
-        choices: list[list[str]] = []
+        choices = [["tags.stage LIKE '%'"]]  # parents have none
         count = 1
         for key, values in self.values.items():
             found = _conditions(key, values)
@@ -142,7 +142,7 @@ def _spellings(value: str) -> list[str]:
 def _assigned(word: str) -> dict[str, tuple[str, ...]]:
     try:
         override = OverridesParser.create().parse_override(word)
-    except OverrideParseException as error:
+    except HydraException as error:
         raise ConfigError(f"{word}: expected key=value[,value…], found something else") from error
     if override.is_sweep_override():
         if not override.is_discrete_sweep():
