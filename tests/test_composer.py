@@ -94,11 +94,20 @@ def test_changed_store_is_read_again(conf: Path) -> None:
                 ConfigStore.instance().repo.get(group, {}).pop(f"{name}.yaml", None)
 
 
-def test_own_folders_are_read_again(conf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [True, False], ids=["typed", "in config.yaml"])
+def test_own_folders_are_read_again(typed: bool, conf: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "experiment"
     mine.mkdir(parents=True)
-    always = [f"hydra.searchpath=[file://{mine.parent}]"]
+    place = f"[file://{mine.parent}]"
+    if not typed:
+        text = (conf / "config.yaml").read_text(encoding="utf-8")
+        (conf / "config.yaml").write_text(f"{text}\n  searchpath: {place}\n", encoding="utf-8")  # below hydra
     for steps in (11, 12):
         (mine / "own.yaml").write_text(f"# @package _global_\neval:\n  every: {steps}\n", encoding="utf-8")
-        composer = Composer(GlobalHydra.instance().config_loader(), always)
+        composer = Composer(GlobalHydra.instance().config_loader(), [f"hydra.searchpath={place}"] if typed else ())
         assert [composer(["experiment=own", f"seed={seed}"]).eval.every for seed in (0, 1)] == [steps, steps]
+
+
+def test_broken_link_is_no_config(conf: Path) -> None:
+    (conf / "base" / ".#sim.yaml").symlink_to("me@nowhere.1")
+    assert composed().sim.frame_skip == 5

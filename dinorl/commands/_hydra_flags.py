@@ -70,11 +70,11 @@ def check_flags(typed: Namespace) -> None:
 def multirun() -> Iterator[None]:
     """Let Hydra take its mode as given; it would compose everything once more, only to read ``hydra.mode``."""
     composes = Hydra.get_mode
-    Hydra.get_mode = lambda *_, **__: RunMode.MULTIRUN
+    Hydra.get_mode = lambda *_, **__: RunMode.MULTIRUN  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Hydra.get_mode = composes
+        Hydra.get_mode = composes  # type: ignore[method-assign]
 
 
 def _sweepers() -> list[str]:

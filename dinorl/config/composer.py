@@ -5,6 +5,7 @@ Hydra takes 0.1 s a composition, most of it for the defaults list.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +24,9 @@ from dinorl.config import tree
 
 # Top-level keys of config.yaml that are no groups.
 _VALUES = ("seed", "warm_start", "resume", "plan_only")
+_OWN = {"hydra": "pkg://hydra.conf", "main": "", "schema": "structured://"}
 _LARGEST = 200  # configs, of 20 kB
-# Pickled, so that nobody changes them. The nodes in them keep their identity as long as they are in a key.
+# Pickled, so that nobody changes them; with the nodes whose ids are in the key, so that no other node gets these ids.
 _composed: dict[tuple[Any, ...], tuple[bytes, list[Any]]] = {}
 
 
@@ -42,8 +44,8 @@ class Composer:
         self._nodes = list(_stored(ConfigStore.instance().repo))
         self._state = (_files(), tuple(map(id, self._nodes)))
         places = {place.provider: place.path for place in loader.get_search_path().get_path()}
-        own = {"main": str(tree.conf_dir()), "hydra": "pkg://hydra.conf", "schema": "structured://"}
-        self._composed = _composed if places == own and not always else {}
+        shared = places == _OWN | {"main": str(tree.conf_dir())} and not always
+        self._composed = _composed if shared else {}  # files elsewhere are not watched
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """Return a stage's config, without the node ``hydra``.
@@ -65,9 +67,11 @@ class Composer:
         if key not in self._composed:
             if len(self._composed) >= _LARGEST:
                 self._composed.clear()
-            self._composed[key] = pickle.dumps(self._by_hydra(groups)), self._nodes
-        config: DictConfig = pickle.loads(self._composed[key][0])
-        return config
+            config = self._by_hydra(groups)
+            self._composed[key] = pickle.dumps(config), self._nodes
+            return config
+        copy: DictConfig = pickle.loads(self._composed[key][0])
+        return copy
 
     def _by_hydra(self, overrides: Sequence[str]) -> DictConfig:
         config = self._loader.load_configuration(
@@ -76,6 +80,8 @@ class Composer:
             run_mode=RunMode.RUN,
             from_shell=self._from_shell,
         )
+        if len(config.hydra.runtime.config_sources) > len(_OWN):  # hydra.searchpath in config.yaml
+            self._composed = {}
         with open_dict(config):
             del config["hydra"]
         return config
@@ -108,8 +114,9 @@ def _files() -> tuple[tuple[str, int, int], ...]:
     for folder, _, names in os.walk(tree.conf_dir(), followlinks=True):
         for name in names:
             path = os.path.join(folder, name)
-            about = os.stat(path)
-            found.append((path, about.st_mtime_ns, about.st_size))
+            with contextlib.suppress(OSError):  # a broken link, such as an editor's lock
+                about = os.stat(path)
+                found.append((path, about.st_mtime_ns, about.st_size))
     return tuple(sorted(found))
 
 
