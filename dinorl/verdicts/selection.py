@@ -34,8 +34,12 @@ class Selection:
     values: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def parse(cls, text: str) -> Selection:
-        """Read a selection in Hydra's grammar; only finished runs are meant unless it has ``status``.
+    def parse(cls, text: str, status: tuple[str, ...] = (DONE,)) -> Selection:
+        """Read a selection in Hydra's grammar.
+
+        Args:
+            text: as typed.
+            status: of the runs that are meant if the text does not say; empty: any.
 
         Raises:
             ConfigError: it cannot be read.
@@ -52,7 +56,7 @@ class Selection:
             if len(events) < len(stages):
                 raise ConfigError(f"stage={','.join(stages)}: select stages and events apart")
             values |= {"stage": (STAGES[-1],), EVENT: events}
-        return cls(text, {"status": (DONE,)} | values)
+        return cls(text, ({"status": status} if status else {}) | values)
 
     def filter(self) -> str:
         """Return the part of it that MLflow's ``filter_string`` can express."""

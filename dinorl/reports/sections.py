@@ -1,0 +1,251 @@
+"""The parts of a page: a section for each stage of an animal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.ticker import PercentFormatter
+
+from dinorl.config import ConfigError
+from dinorl.evaluation.metrics import Metric
+from dinorl.reports import shares
+from dinorl.reports.curves import COLORS, HELD, plot_curves
+from dinorl.reports.figures import inline_svg, new_figure
+from dinorl.reports.films import Film
+from dinorl.reports.groups import group_names, grouped
+from dinorl.reports.stages import StageRecord
+from dinorl.reports.tables import MISSING, Table, million, stage_table, verdict
+from dinorl.verdicts.comparison import Comparison, Group, compare, default_metric, metric_named, refuse_returns, shown
+from dinorl.verdicts.records import EVALUATION
+from dinorl.verdicts.statistics import Interval
+
+DRAWN = 8  # groups: more lines cannot be told apart
+_SIZE = (5.6, 3.2)  # inches
+_DASHES = {"zero": "--", "random": ":"}
+
+Groups = Mapping[str, Sequence[StageRecord]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure.
+
+    Attributes:
+        title: above it.
+        svg: the drawing.
+        alt: what it shows, in words.
+    """
+
+    title: str
+    svg: Markup
+    alt: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A film with its names."""
+
+    label: str
+    verdict: str
+    film: Film
+
+
+@dataclass(frozen=True)
+class Section:
+    """One stage of one animal.
+
+    Attributes:
+        title: such as ``3 bite``.
+        outcome: of the comparison in a few words.
+        table: metrics of every run, beside the nulls.
+        groups: the comparison's numbers.
+        verdicts: a sentence each.
+        notes: what a reader must know, a sentence each.
+        curves: learning curves.
+        legend: color and group of the curves.
+        shares: a panel each group.
+        share_table: the last shares, which name the colors too.
+        palette: color of each reward term.
+        films: of its runs.
+    """
+
+    title: str
+    outcome: str
+    table: Table
+    groups: Table
+    verdicts: list[str]
+    notes: list[str]
+    curves: list[Panel]
+    legend: list[tuple[str, str]]
+    shares: list[Panel]
+    share_table: Table
+    palette: dict[str, str]
+    films: list[Shown]
+
+
+def make_sections(records: Sequence[StageRecord], films: Sequence[Film]) -> list[Section]:
+    """Return the sections of an animal, by stage.
+
+    Args:
+        records: its stage runs.
+        films: of all runs.
+    """
+    names = group_names(records)
+    found = []
+    for index in sorted({record.index for record in records}):
+        own = sorted((record for record in records if record.index == index), key=lambda one: one.lineages)
+        found.append(_section(own, grouped(own, names), films))
+    return found
+
+
+def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Film]) -> Section:
+    metric = default_metric(records[0].run)
+    curves = {record.run.run_id: record.curves for record in records}
+    found = compare({label: [one.run for one in group] for label, group in groups.items()}, metric, curves)
+    drawn, notes = _drawn(found, groups), list(found.notes)
+    if len(drawn) < len(groups):
+        notes.append(f"The figures show the best {len(drawn)} of {len(groups)} groups.")
+    panels, palette, last = _shares(drawn)
+    of_records = {id(record) for record in records}
+    return Section(
+        title=f"{records[0].index} {records[0].run.stage.replace('_', ' ')}",
+        outcome=_outcome(found),
+        table=stage_table(records, lambda record: record.lineages[0]),
+        groups=_group_table(found),
+        verdicts=_sentences(found),
+        notes=notes,
+        curves=[_curve_panel(drawn, one, records) for one in _drawn_metrics(metric, records)],
+        legend=[(COLORS[i % len(COLORS)], label) for i, label in enumerate(drawn)],
+        shares=panels,
+        share_table=last,
+        palette=palette,
+        films=[
+            Shown(film.record.lineages[0], verdict(film.record)[1], film)
+            for film in films
+            if id(film.record) in of_records
+        ],
+    )
+
+
+def _drawn(found: Comparison, groups: Groups) -> dict[str, Sequence[StageRecord]]:
+    """Return the groups in the figures: the best ones if there are many."""
+    if len(groups) <= DRAWN:
+        return dict(groups)
+    sign = -1.0 if found.metric.better == "up" else 1.0
+    best = sorted(found.groups, key=lambda group: math.inf if math.isnan(group.mean) else sign * group.mean)
+    kept = {group.label for group in best[:DRAWN]}
+    return {label: group for label, group in groups.items() if label in kept}
+
+
+# Verdicts -----------------------------------------------------------------------------------------------------------
+
+
+def _group_table(found: Comparison) -> Table:
+    head = [("group", ""), ("seeds", ""), (found.metric.title, "interquartile mean"), ("95 % interval", "bootstrap")]
+    head += [("gate passed", "runs"), ("passed at", "mean steps"), ("time", "mean min")]
+    return Table(tuple(head), tuple(_group_row(found.metric, group) for group in found.groups))
+
+
+def _group_row(metric: Metric, group: Group) -> tuple[str, ...]:
+    at, took = group.mean_gate_steps, group.minutes
+    return (
+        group.label,
+        ", ".join(map(str, group.seeds)),
+        shown(metric, group.mean),
+        _between(metric, group.interval),
+        f"{group.passed} of {len(group.runs)}",
+        MISSING if math.isnan(at) else million(round(at)),
+        MISSING if math.isnan(took) else f"{took:.1f}",
+    )
+
+
+def _measured(metric: Metric, group: Group) -> str:
+    number = f"{metric.title[0].upper()}{metric.title[1:]}: {shown(metric, group.mean)}"
+    return f"{number}, 95 % interval {_between(metric, group.interval)}." if group.interval else f"{number}, one seed."
+
+
+def _between(metric: Metric, interval: Interval | None) -> str:
+    return MISSING if interval is None else f"{shown(metric, interval.low)} … {shown(metric, interval.high)}"
+
+
+def _outcome(found: Comparison) -> str:
+    if len(found.groups) == 1:
+        return _measured(found.metric, found.groups[0])
+    if found.winner is None:
+        return f"No winner by {found.metric.title}."
+    return f"{found.winner} is better than every other by {found.metric.title}."
+
+
+def _sentences(found: Comparison) -> list[str]:
+    """Return the verdicts; with one group there is nothing to compare."""
+    if len(found.groups) == 1:
+        return [f"Only the seed differs, so there is nothing to compare. {_measured(found.metric, found.groups[0])}"]
+    if not found.verdicts:
+        return ["No verdict: fewer than two groups were evaluated."]
+    sentences = []
+    for one in found.verdicts[:DRAWN]:
+        numbers = f"difference {shown(found.metric, one.difference)}"
+        if one.interval is not None:
+            numbers += f" ({_between(found.metric, one.interval)})"
+        numbers += f", probability of improvement {one.improvement:.2f}"
+        if one.improvement_interval is not None:
+            numbers += f" ({one.improvement_interval.low:.2f} … {one.improvement_interval.high:.2f})"
+        sentences.append(f"{one.one} and {one.other}: {one.why} {numbers[0].upper()}{numbers[1:]}.")
+    if rest := len(found.verdicts) - len(sentences):
+        sentences.append(f"{rest} more groups are not better than these, see the table.")
+    return sentences
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+def _drawn_metrics(metric: Metric, records: Sequence[StageRecord]) -> list[Metric]:
+    """Return the metric of the verdict, and the return where returns can be compared."""
+    own = metric_named("return_mean")
+    try:
+        refuse_returns(own, [record.run for record in records])
+    except ConfigError:
+        return [metric]
+    return [metric, own]
+
+
+def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord]) -> Panel:
+    key = EVALUATION + metric.name
+    curves = {label: [one.curves[key] for one in group if key in one.curves] for label, group in groups.items()}
+    figure = new_figure(*_SIZE)
+    axes = figure.subplots()
+    plot_curves(curves, axes, "", metric.title, metric.form.endswith("%"))
+    if legend := axes.get_legend():
+        legend.remove()  # the page has its own, for any names
+    axes.set_xlabel("environment steps, millions")
+    axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1e6:g}")
+    if metric.form.endswith("%"):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for policy, style in _DASHES.items():
+        values = [value for one in records if not math.isnan(value := one.null(policy, metric.name))]
+        if values:
+            axes.axhline(sum(values) / len(values), color="#888888", linestyle=style, linewidth=1.0)
+    ends = "; ".join(
+        f"{label}: {shown(metric, sum(curve.values[-1] for curve in own) / len(own))} at the end"
+        for label, own in curves.items()
+        if own
+    )
+    return Panel(metric.title, inline_svg(figure), f"{metric.title} over environment steps. {ends}; {HELD}.")
+
+
+def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
+    """Return a panel for each group, the colors of the terms, and the last shares as a table."""
+    found = {label: shares.merged(one) for label, group in groups.items() if (one := shares.shares(group)) is not None}
+    names = list(dict.fromkeys(name for one in found.values() for name in one.terms))
+    palette = shares.colors(names)
+    panels, last = [], {}
+    for label, one in found.items():
+        last[label] = {name: f"{values[-1]:+.1%}" for name, values in one.terms.items()}
+        text = ", ".join(f"{name} {share}" for name, share in last[label].items())
+        panels.append(Panel(label, inline_svg(shares.draw(one, palette)), f"Reward shares of {label}, last: {text}."))
+    head = (("term", "share at the end"), *((label, "") for label in found))
+    rows = tuple((name, *(own.get(name, MISSING) for own in last.values())) for name in names)
+    return panels, palette, Table(head, rows)
