@@ -10,6 +10,8 @@ from dinorl.commands import Parser
 
 SUMMARY = "Write one HTML page of a sweep: table, verdicts, learning curves, reward shares, films."
 
+_NAMED = 3  # runs
+
 
 def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
@@ -31,8 +33,8 @@ def run(options: Namespace) -> int:
     page = Page(words[0] if len(words) == 1 else shlex.join(words), options.out, options.uri)
     left_out = page.write(FILMS if options.films is None else options.films)
     print(f"wrote {page.path} ({page.path.stat().st_size / 1e6:.1f} MB)")
-    for sentence in left_out:
-        print(sentence)
+    for note, names in left_out.items():
+        print(f"films, {note}: {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''} ({len(names)})")
     if not options.no_upload:
         print(publish(page))
     return 0

@@ -9,35 +9,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dinorl.config.secrets import hide
 from dinorl.files.run_folder import RunFolder, SweepFiles, whole_file
-from dinorl.reports.films import MEGABYTE, Film, read_films
+from dinorl.reports.films import MEGABYTE, Film, left_out, read_films
 from dinorl.reports.heading import facts
 from dinorl.reports.search import SearchPart, read_search
 from dinorl.reports.sections import Section, make_sections
-from dinorl.reports.stages import StageRecord, Unlogged, read_stages, unlogged
+from dinorl.reports.stages import StageRecord, Unlogged, natural, read_stages, unlogged
 from dinorl.reports.tables import Cell, overview
 from dinorl.tracking.store import default_uri
 from dinorl.verdicts.records import read_runs
 from dinorl.verdicts.selection import Selection
 
+FAILED = "FAILED"
 FILMS = 10.0  # MB of films in a page: with base64 it still fits into a mail
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that failed."""
+    """Stages that failed with the same error.
 
-    name: str
-    status: str
+    Attributes:
+        error: its text.
+        logs: name of each stage, path of its log or what is known of it, and a link or None.
+    """
+
     error: str
-    log: str
-    link: str | None
+    logs: list[tuple[str, str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,21 @@ class Page:
         """The sweep's name, or the selection."""
         return self.sweep.name if self.sweep is not None else self.text
 
-    def write(self, films: float = FILMS) -> list[str]:
-        """Write the page; return what was left out, a sentence each.
+    def write(self, films: float = FILMS) -> dict[str, list[str]]:
+        """Write the page; return the names of films that are not there as they were, by what was done.
 
         Args:
-            films: budget of all films, MB.
+            films: budget of all films, MB; 0: none.
         """
-        shown = read_films(sorted(self.records, key=lambda one: (-one.index, one.lineages)), films * MEGABYTE)
-        left_out = [f"{film.record.run.name}: {film.note}" for film in shown if film.note]
-        text = self.render(shown, left_out)
+        last_first = sorted(self.records, key=lambda one: (-one.index, *one.order))
+        shown = read_films(last_first, films * MEGABYTE) if films > 0.0 else []
+        text = self.render(shown)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path) as building:
             building.write_text(text, encoding="utf-8")
-        return left_out
+        return left_out(shown)
 
-    def render(self, films: Sequence[Film], left_out: Sequence[str]) -> str:
+    def render(self, films: Sequence[Film]) -> str:
         """Return the page."""
         template = Environment(
             loader=PackageLoader("dinorl.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -119,7 +121,7 @@ class Page:
         found: SearchPart | None = read_search(self.sweep) if self.sweep is not None else None
         return template.render(
             title=self.title, facts=self._facts(), animals=self._animals(films), failures=self._failures(),
-            left_out=left_out, search=found, link=self.link,
+            left_out=left_out(films), search=found, link=self.link,
         )  # fmt: skip
 
     def link(self, path: Path | None) -> str | None:
@@ -143,20 +145,22 @@ class Page:
         for title in sorted({record.species for record in self.records}):
             records = [record for record in self.records if record.species == title]
             lineages = {name for record in records for name in record.lineages}
-            others = [other for other in self.unlogged if other.lineage in lineages]
+            own = tuple({f"{record.run.tags['species']}-" for record in records})
+            others = [one for one in self.unlogged if one.lineage in lineages or one.lineage.startswith(own)]
             stages, cells = overview(records, others, lambda record: self.link(record.folder))
             animals.append(Animal(title, stages, cells, make_sections(records, films)))
         return animals
 
     def _failures(self) -> list[Failure]:
-        failed = [record for record in self.records if record.run.tags.get("status") == "FAILED"]
-        lost = [other for other in self.unlogged if other.status.get("status") == "FAILED"]
-        return [self._failure(one.run.name, one) for one in failed] + [
-            self._failure(f"{one.lineage}/{one.index}-{one.stage}", one) for one in lost
+        failed: list[tuple[str, StageRecord | Unlogged]] = [
+            (one.run.name, one) for one in self.records if one.run.tags.get("status") == FAILED
         ]
-
-    def _failure(self, name: str, stage: StageRecord | Unlogged) -> Failure:
-        log = RunFolder(stage.folder).log if stage.folder is not None else None
-        error = stage.status.get("error") or "not recorded: its run folder is not on this machine"
-        known = log is not None and log.exists()
-        return Failure(name, "FAILED", str(error), str(log) if known else "no log", self.link(log) if known else None)
+        failed += [(one.name, one) for one in self.unlogged if one.status.get("status") == FAILED]
+        found: dict[str, Failure] = {}
+        for name, stage in sorted(failed, key=lambda one: natural(one[0])):
+            error = str(stage.status.get("error") or "not recorded")
+            log = RunFolder(stage.folder).log if stage.folder is not None else None
+            known = log is not None and log.exists()
+            where = (str(log), self.link(log)) if known else ("no log on this machine", None)
+            found.setdefault(error, Failure(error, [])).logs.append((name, *where))
+        return list(found.values())

@@ -6,20 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
 from matplotlib.ticker import PercentFormatter
 
 from dinorl.config import ConfigError
 from dinorl.evaluation.metrics import Metric
 from dinorl.reports import shares
 from dinorl.reports.curves import COLORS, HELD, plot_curves
-from dinorl.reports.figures import inline_svg, new_figure
+from dinorl.reports.figures import inline_svg, new_axes
 from dinorl.reports.films import Film
 from dinorl.reports.groups import group_names, grouped
 from dinorl.reports.stages import StageRecord
 from dinorl.reports.tables import MISSING, Table, million, stage_table, verdict
 from dinorl.verdicts.comparison import Comparison, Group, compare, default_metric, metric_named, refuse_returns, shown
 from dinorl.verdicts.records import EVALUATION
+from dinorl.verdicts.selection import DONE
 from dinorl.verdicts.statistics import Interval
 
 DRAWN = 8  # groups: more lines cannot be told apart
@@ -40,7 +40,7 @@ class Panel:
     """
 
     title: str
-    svg: Markup
+    svg: str
     alt: str
 
 
@@ -96,27 +96,26 @@ def make_sections(records: Sequence[StageRecord], films: Sequence[Film]) -> list
     names = group_names(records)
     found = []
     for index in sorted({record.index for record in records}):
-        own = sorted((record for record in records if record.index == index), key=lambda one: one.lineages)
+        own = sorted((record for record in records if record.index == index), key=lambda one: one.order)
         found.append(_section(own, grouped(own, names), films))
     return found
 
 
 def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Film]) -> Section:
     metric = default_metric(records[0].run)
-    curves = {record.run.run_id: record.curves for record in records}
-    found = compare({label: [one.run for one in group] for label, group in groups.items()}, metric, curves)
-    drawn, notes = _drawn(found, groups), list(found.notes)
-    if len(drawn) < len(groups):
-        notes.append(f"The figures show the best {len(drawn)} of {len(groups)} groups.")
+    done, notes = _done(groups)
+    found = _compared(done, metric)
+    drawn = _drawn(found, done)
+    if len(drawn) < len(done):
+        notes.append(f"The figures show the best {len(drawn)} of {len(done)} groups.")
     panels, palette, last = _shares(drawn)
-    of_records = {id(record) for record in records}
     return Section(
         title=f"{records[0].index} {records[0].run.stage.replace('_', ' ')}",
         outcome=_outcome(found),
         table=stage_table(records, lambda record: record.lineages[0]),
         groups=_group_table(found),
         verdicts=_sentences(found),
-        notes=notes,
+        notes=[*notes, *found.notes],
         curves=[_curve_panel(drawn, one, records) for one in _drawn_metrics(metric, records)],
         legend=[(COLORS[i % len(COLORS)], label) for i, label in enumerate(drawn)],
         shares=panels,
@@ -125,9 +124,27 @@ def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Fil
         films=[
             Shown(film.record.lineages[0], verdict(film.record)[1], film)
             for film in films
-            if id(film.record) in of_records
+            if film.record in records and (film.video or film.link)
         ],
     )
+
+
+def _done(groups: Groups) -> tuple[Groups, list[str]]:
+    """Return the runs that are done, by group, or all runs if none is; and what is left out."""
+    done = {label: [one for one in group if one.run.tags.get("status") == DONE] for label, group in groups.items()}
+    runs, kept = sum(map(len, groups.values())), sum(map(len, done.values()))
+    if kept == runs:
+        return groups, []
+    if not kept:
+        return groups, ["No run of this stage is done: numbers are those so far."]
+    count = "1 run that is" if runs - kept == 1 else f"{runs - kept} runs that are"
+    note = f"Verdict, curves and shares leave out {count} not done."
+    return {label: group for label, group in done.items() if group}, [note]
+
+
+def _compared(groups: Groups, metric: Metric) -> Comparison:
+    curves = {one.run.run_id: one.curves for group in groups.values() for one in group}
+    return compare({label: [one.run for one in group] for label, group in groups.items()}, metric, curves)
 
 
 def _drawn(found: Comparison, groups: Groups) -> dict[str, Sequence[StageRecord]]:
@@ -186,16 +203,17 @@ def _sentences(found: Comparison) -> list[str]:
     if not found.verdicts:
         return ["No verdict: fewer than two groups were evaluated."]
     sentences = []
-    for one in found.verdicts[:DRAWN]:
+    for one in sorted(found.verdicts, key=lambda one: abs(one.difference))[:DRAWN]:
         numbers = f"difference {shown(found.metric, one.difference)}"
         if one.interval is not None:
             numbers += f" ({_between(found.metric, one.interval)})"
         numbers += f", probability of improvement {one.improvement:.2f}"
         if one.improvement_interval is not None:
             numbers += f" ({one.improvement_interval.low:.2f} … {one.improvement_interval.high:.2f})"
-        sentences.append(f"{one.one} and {one.other}: {one.why} {numbers[0].upper()}{numbers[1:]}.")
-    if rest := len(found.verdicts) - len(sentences):
-        sentences.append(f"{rest} more groups are not better than these, see the table.")
+        names = "" if one.better else f"{one.one} and {one.other}: "
+        sentences.append(f"{names}{one.why} {numbers[0].upper()}{numbers[1:]}.")
+    if len(found.verdicts) > DRAWN:
+        sentences.append(f"{len(found.verdicts) - DRAWN} more groups are further from {found.verdicts[0].one}.")
     return sentences
 
 
@@ -215,9 +233,8 @@ def _drawn_metrics(metric: Metric, records: Sequence[StageRecord]) -> list[Metri
 def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord]) -> Panel:
     key = EVALUATION + metric.name
     curves = {label: [one.curves[key] for one in group if key in one.curves] for label, group in groups.items()}
-    figure = new_figure(*_SIZE)
-    axes = figure.subplots()
-    plot_curves(curves, axes, "", metric.title, metric.form.endswith("%"))
+    figure, axes = new_axes(*_SIZE)
+    plot_curves(curves, axes, "", "", metric.form.endswith("%"))
     if legend := axes.get_legend():
         legend.remove()  # the page has its own, for any names
     axes.set_xlabel("environment steps, millions")
@@ -242,10 +259,12 @@ def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
     names = list(dict.fromkeys(name for one in found.values() for name in one.terms))
     palette = shares.colors(names)
     panels, last = [], {}
+    low, high = shares.extent(list(found.values()))
     for label, one in found.items():
         last[label] = {name: f"{values[-1]:+.1%}" for name, values in one.terms.items()}
         text = ", ".join(f"{name} {share}" for name, share in last[label].items())
-        panels.append(Panel(label, inline_svg(shares.draw(one, palette)), f"Reward shares of {label}, last: {text}."))
+        figure = shares.draw(one, palette, low, high)
+        panels.append(Panel(label, inline_svg(figure), f"Reward shares of {label}, at the end: {text}."))
     head = (("term", "share at the end"), *((label, "") for label in found))
     rows = tuple((name, *(own.get(name, MISSING) for own in last.values())) for name in names)
     return panels, palette, Table(head, rows)

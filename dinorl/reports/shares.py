@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from dinorl.reports.figures import new_figure
+from dinorl.reports.figures import new_axes
 from dinorl.reports.stages import REWARD, StageRecord
 
 LEAST = 0.01  # terms that never have a larger share are drawn together
@@ -70,10 +70,24 @@ def colors(names: Sequence[str]) -> dict[str, str]:
     return {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(ordered)} | {OTHER: _GRAY}
 
 
-def draw(found: Shares, palette: Mapping[str, str]) -> Figure:
-    """Return stacked areas of shares over environment steps: rewards above zero, penalties below."""
-    figure = new_figure(_WIDTH, _HEIGHT)
-    axes = figure.subplots()
+def extent(each: Sequence[Shares]) -> tuple[float, float]:
+    """Return the lowest and highest point of figures to be compared."""
+    sides = [
+        [sum((np.clip(sign * part, 0.0, None) for part in one.terms.values()), np.zeros(1)).max() for one in each]
+        for sign in (-1.0, 1.0)
+    ]
+    return -max(sides[0], default=0.0), max(sides[1], default=1.0)
+
+
+def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> Figure:
+    """Return stacked areas of shares over environment steps: rewards above zero, penalties below.
+
+    Args:
+        found: to draw.
+        palette: color of each term.
+        low, high: ends of the vertical axis.
+    """
+    figure, axes = new_axes(_WIDTH, _HEIGHT)
     millions = found.steps / 1e6
     for sign in (1.0, -1.0):
         parts = [np.clip(sign * values, 0.0, None) for values in found.terms.values()]
@@ -84,10 +98,10 @@ def draw(found: Shares, palette: Mapping[str, str]) -> Figure:
             else:
                 axes.bar(["one evaluation"], sign * part, bottom=sign * base, color=palette[name])
             base = base + part
+    axes.set_ylim(low - 0.02, high + 0.02)
     axes.axhline(0.0, color="#000000", linewidth=0.8)
     axes.margins(x=0.0 if millions.size > 1 else 0.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylabel("share of the reward")
     if millions.size > 1:
         axes.set_xlabel("environment steps, millions")
     return figure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,21 @@ from dinorl.files.run_folder import RunFolder, SweepFiles, read_status
 from dinorl.tracking.spool import Spool
 from dinorl.tracking.store import OUTPUTS
 from dinorl.training.gate import THRESHOLDS
-from dinorl.verdicts.records import CONSECUTIVE, DEVIATION, EVALUATION, RETURN, Curves, StageRun, kept, read_curves
+from dinorl.verdicts.records import (
+    CONSECUTIVE,
+    DEVIATION,
+    EVALUATION,
+    RETURN,
+    Curve,
+    Curves,
+    StageRun,
+    kept,
+    read_curves,
+)
 
 NULLS = {"zero": "doing nothing", "random": "at random"}
 NAN = float("nan")
+Order = tuple[tuple[int, str], ...]
 REWARD = "eval/reward."  # before the name of a reward term
 # Metrics that matter at each stage, beside those of its gate.
 SHOWN = {
@@ -27,7 +39,7 @@ SHOWN = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StageRecord:
     """One stage run of a report.
 
@@ -35,11 +47,13 @@ class StageRecord:
         run: of MLflow.
         curves: its evaluations over environment steps.
         folder: its run folder, or None if that is not here.
+        sweep: put before its lineages' names, where runs of several sweeps are shown.
     """
 
     run: StageRun
     curves: Curves
     folder: Path | None
+    sweep: str = ""
 
     @property
     def index(self) -> int:
@@ -54,9 +68,14 @@ class StageRecord:
     @property
     def lineages(self) -> tuple[str, ...]:
         """The lineages that it belongs to; the first has its folder."""
-        own = self.run.tags.get("lineage", "")
-        others = self.run.tags.get("lineages", "").split(",")
-        return tuple(dict.fromkeys(name for name in (own, *others) if name)) or (self.run.name,)
+        own, others = self.run.tags.get("lineage", ""), self.run.tags.get("lineages", "").split(",")
+        names = dict.fromkeys(name for name in (own, *others) if name)
+        return tuple(f"{self.sweep}/{name}" if self.sweep else name for name in names) or (self.run.name,)
+
+    @property
+    def order(self) -> tuple[Order, int]:
+        """Its place among runs of its stage: runs that differ only by their seed are neighbors."""
+        return natural(self.lineages[0].replace(f"-s{self.run.seed}", "", 1)), self.run.seed
 
     @cached_property
     def status(self) -> Mapping[str, Any]:
@@ -119,22 +138,42 @@ class Unlogged:
     index: int
     stage: str
     folder: Path
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name, as of a run."""
+        return f"{self.lineage}/{self.index}-{self.stage}"
 
 
 def read_stages(runs: Sequence[StageRun], uri: str | None = None, sweep: Path | None = None) -> list[StageRecord]:
     """Read evaluations and find run folders of stage runs.
 
     Args:
-        runs: of MLflow.
+        runs: of MLflow; of each stage of a lineage the newest counts.
         uri: of the MLflow server; default: the embedded store.
         sweep: folder of their sweep, if it is known.
     """
-    wanted = {metric for index in SHOWN for metric in SHOWN[index]} | set(THRESHOLDS.values())
-    keys = [RETURN, DEVIATION, CONSECUTIVE, *(EVALUATION + metric for metric in wanted if metric != "return_mean")]
-    terms = {key for run in runs for key in run.metrics if key.startswith(REWARD)}
-    curves = read_curves(runs, [*keys, *sorted(terms)], uri)
-    return [StageRecord(run, curves[run.run_id], _place(run, sweep)) for run in runs]
+    runs = list(_newest(runs))
+    several = len({run.tags["sweep"] for run in runs}) > 1
+    curves: dict[str, dict[str, Curve]] = {}
+    for index in SHOWN:
+        own = [run for run in runs if run.tags["stage_index"] == str(index)]
+        metrics = [EVALUATION + metric for metric in {*SHOWN[index], *THRESHOLDS.values()}]
+        terms = {key for run in own for key in run.metrics if key.startswith(REWARD)}
+        curves |= read_curves(own, sorted({RETURN, DEVIATION, CONSECUTIVE, *metrics, *terms}), uri)
+    return [
+        StageRecord(run, curves[run.run_id], _place(run, sweep), run.tags["sweep"] if several else "") for run in runs
+    ]
+
+
+def _newest(runs: Iterable[StageRun]) -> Iterable[StageRun]:
+    """Return the newest run of each stage of each lineage; a folder that was deleted and trained again has several."""
+    newest: dict[tuple[str, ...], StageRun] = {}
+    for run in sorted(runs, key=lambda run: -run.started):
+        lineage = run.tags["lineage"] or run.run_id
+        newest.setdefault((run.tags["sweep"], lineage, run.tags["stage_index"]), run)
+    return newest.values()
 
 
 def _place(run: StageRun, sweep: Path | None) -> Path | None:
@@ -160,6 +199,12 @@ def unlogged(folder: Path, known: Iterable[StageRecord]) -> list[Unlogged]:
         if status is not None and (folder / name).resolve() not in logged and index.isdigit():
             found.append(Unlogged(lineage, int(index), title, folder / name, status))
     return found
+
+
+def natural(text: str) -> Order:
+    """Return a sort key under which ``trial-2`` comes before ``trial-10``."""
+    parts = re.split(r"(\d+)", text)
+    return tuple((int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def _number(text: str | None) -> float:

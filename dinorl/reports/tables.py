@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dinorl.evaluation.metrics import METRICS, Metric
 from dinorl.reports.stages import NULLS, SHOWN, StageRecord, Unlogged
 from dinorl.training.gate import THRESHOLDS
+from dinorl.verdicts.selection import DONE
 
 MISSING = "–"
 MAIN = {1: "fall_rate", 2: "forward_speed_mean_mps", 3: "success_rate"}  # of the overview
@@ -73,16 +74,16 @@ def overview(
     """
     titles: dict[int, str] = {}
     cells: dict[str, dict[int, Cell]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda one: one.order):
         titles[record.index] = record.run.stage.replace("_", " ")
         for name in record.lineages:
             shared = () if name == record.lineages[0] else (f"shared with {record.lineages[0]}",)
             cells.setdefault(name, {})[record.index] = _cell(record, shared, link(record))
     for other in others:
         titles.setdefault(other.index, other.stage)
-        kind, verdict = VERDICTS.get(str(other.status.get("status")), ("open", MISSING))
-        cells.setdefault(other.lineage, {}).setdefault(other.index, Cell(kind, verdict))
-    return dict(sorted(titles.items())), dict(sorted(cells.items()))
+        cell = Cell(*_verdict(str(other.status.get("status")), str(other.status.get("gate"))))
+        cells.setdefault(other.lineage, {}).setdefault(other.index, cell)
+    return dict(sorted(titles.items())), cells
 
 
 def _cell(record: StageRecord, notes: tuple[str, ...], link: str | None) -> Cell:
@@ -97,9 +98,12 @@ def _cell(record: StageRecord, notes: tuple[str, ...], link: str | None) -> Cell
 
 def verdict(record: StageRecord) -> tuple[str, str]:
     """Return the kind and the words of a stage's verdict; see :data:`VERDICTS`."""
-    status = record.run.tags.get("status", "")
-    known = VERDICTS.get(record.run.gate if status == "DONE" else status)
-    return known or ("open", record.run.gate)
+    return _verdict(record.run.tags.get("status", ""), record.run.gate)
+
+
+def _verdict(status: str, gate: str) -> tuple[str, str]:
+    key = gate if status == DONE else status
+    return VERDICTS.get(key, ("open", key))
 
 
 def stage_table(records: Sequence[StageRecord], label: Callable[[StageRecord], str]) -> Table:
@@ -164,11 +168,3 @@ def shown(metric: Metric, value: float, unit: bool = False) -> str:
 def million(steps: int) -> str:
     """Return environment steps for people, such as ``0.39 M``."""
     return f"{steps / 1e6:.2f} M" if steps >= 10_000 else f"{steps:,}"
-
-
-def by_species(records: Sequence[StageRecord]) -> Mapping[str, Mapping[int, list[StageRecord]]]:
-    """Return records by animal and stage, sorted by lineage."""
-    found: dict[str, dict[int, list[StageRecord]]] = {}
-    for record in sorted(records, key=lambda one: (one.species, one.index, one.lineages[0], -one.run.started)):
-        found.setdefault(record.species, {}).setdefault(record.index, []).append(record)
-    return found
