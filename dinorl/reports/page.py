@@ -142,13 +142,12 @@ class Page:
 
     def _animals(self, films: Sequence[Film]) -> list[Animal]:
         animals = []
-        for title in sorted({record.species for record in self.records}):
-            records = [record for record in self.records if record.species == title]
+        for species in sorted({record.run.tags["species"] for record in self.records}):
+            records = [record for record in self.records if record.run.tags["species"] == species]
             lineages = {name for record in records for name in record.lineages}
-            own = tuple({f"{record.run.tags['species']}-" for record in records})
-            others = [one for one in self.unlogged if one.lineage in lineages or one.lineage.startswith(own)]
+            others = [one for one in self.unlogged if one.lineage in lineages or one.lineage.startswith(f"{species}-")]
             stages, cells = overview(records, others, lambda record: self.link(record.folder))
-            animals.append(Animal(title, stages, cells, make_sections(records, films)))
+            animals.append(Animal(records[0].title, stages, cells, make_sections(records, films)))
         return animals
 
     def _failures(self) -> list[Failure]:

@@ -233,7 +233,7 @@ def _drawn_metrics(metric: Metric, records: Sequence[StageRecord]) -> list[Metri
 def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord]) -> Panel:
     key = EVALUATION + metric.name
     curves = {label: [one.curves[key] for one in group if key in one.curves] for label, group in groups.items()}
-    figure, axes = new_axes(*_SIZE)
+    canvas, axes = new_axes(*_SIZE)
     plot_curves(curves, axes, "", "", metric.form.endswith("%"))
     if legend := axes.get_legend():
         legend.remove()  # the page has its own, for any names
@@ -250,7 +250,7 @@ def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord])
         for label, own in curves.items()
         if own
     )
-    return Panel(metric.title, inline_svg(figure), f"{metric.title} over environment steps. {ends}; {HELD}.")
+    return Panel(metric.title, inline_svg(canvas), f"{metric.title} over environment steps. {ends}; {HELD}.")
 
 
 def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
@@ -263,8 +263,8 @@ def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
     for label, one in found.items():
         last[label] = {name: f"{values[-1]:+.1%}" for name, values in one.terms.items()}
         text = ", ".join(f"{name} {share}" for name, share in last[label].items())
-        figure = shares.draw(one, palette, low, high)
-        panels.append(Panel(label, inline_svg(figure), f"Reward shares of {label}, at the end: {text}."))
+        canvas = shares.draw(one, palette, low, high)
+        panels.append(Panel(label, inline_svg(canvas), f"Reward shares of {label}, at the end: {text}."))
     head = (("term", "share at the end"), *((label, "") for label in found))
     rows = tuple((name, *(own.get(name, MISSING) for own in last.values())) for name in names)
     return panels, palette, Table(head, rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ def extent(each: Sequence[Shares]) -> tuple[float, float]:
     return -max(sides[0], default=0.0), max(sides[1], default=1.0)
 
 
-def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> Figure:
+def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> FigureCanvasSVG:
     """Return stacked areas of shares over environment steps: rewards above zero, penalties below.
 
     Args:
@@ -87,12 +87,14 @@ def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> 
         palette: color of each term.
         low, high: ends of the vertical axis.
     """
-    figure, axes = new_axes(_WIDTH, _HEIGHT)
+    canvas, axes = new_axes(_WIDTH, _HEIGHT)
     millions = found.steps / 1e6
     for sign in (1.0, -1.0):
-        parts = [np.clip(sign * values, 0.0, None) for values in found.terms.values()]
         base = np.zeros_like(millions)
-        for name, part in zip(found.terms, parts, strict=True):
+        for name, values in found.terms.items():
+            part = np.clip(sign * values, 0.0, None)
+            if not part.any():
+                continue
             if millions.size > 1:
                 axes.fill_between(millions, sign * base, sign * (base + part), color=palette[name], linewidth=0)
             else:
@@ -104,4 +106,4 @@ def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> 
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     if millions.size > 1:
         axes.set_xlabel("environment steps, millions")
-    return figure
+    return canvas

@@ -61,7 +61,7 @@ class StageRecord:
         return int(self.run.tags["stage_index"])
 
     @property
-    def species(self) -> str:
+    def title(self) -> str:
         """The animal, for people."""
         return self.run.params.get("species.title", self.run.tags["species"])
 
