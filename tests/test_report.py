@@ -21,15 +21,17 @@ from dinorl.files.run_folder import RunFolder, SearchFiles, SweepFiles, write_js
 from dinorl.reports import films
 from dinorl.reports.films import SMALLER, TOO_LARGE, read_films
 from dinorl.reports.groups import ALL, group_names, grouped
+from dinorl.reports.heading import NOTE
 from dinorl.reports.page import Page
 from dinorl.reports.shares import OTHER, merged, shares
 from dinorl.reports.stages import StageRecord
 from dinorl.tracking import store
 from dinorl.tracking.lineage import open_lineages
-from dinorl.tracking.spool import Spool
+from dinorl.tracking.spool import PARENT_TAG, Spool
 from dinorl.verdicts.records import Curve, StageRun
 
 NAME = "<script>alert(1)<script>"  # of a sweep; a folder's name may be so
+COMMAND = "dinorl species=trex 'sweep.name=<script>'"
 ERROR = "RuntimeError: </pre><script>alert(2)</script>"
 LABELS = {1: ("balance", "balance"), 3: ("behavior", "bite")}
 STEPS = (1000, 2000, 3000)  # evaluations; the last one passes the gate
@@ -67,7 +69,8 @@ class Sweep:
     def lineage(self, algo: str, seed: int, tail: str = "") -> str:
         """Begin a lineage's run and return its name."""
         name = f"trex-{algo}-s{seed}{tail}"
-        open_lineages(self.settings, {(self.folder / name).absolute(): {"lineage": name}})
+        note = f"**T. rex**\n\n```sh\n{COMMAND}\n```\n"
+        open_lineages(self.settings, {(self.folder / name).absolute(): {"lineage": name, NOTE: note}})
         return name
 
     def stage(self, lineage: str, algo: str, seed: int, index: int, status: str = "DONE", gate: str = "passed") -> Path:
@@ -79,7 +82,8 @@ class Sweep:
         tags = {
             "species": "trex", "stage": stage, "stage_index": str(index), "algo": algo, "seed": str(seed),
             "lineage": lineage, "lineages": lineage, "sweep": self.folder.name, "git_sha": "abcdef0123456789",
-            "status": status, "gate": gate, store.FOLDER_TAG: str(folder.absolute()),
+            "status": status, "gate": gate, PARENT_TAG: Spool(folder.parent).run_id or "",
+            store.FOLDER_TAG: str(folder.absolute()),
         }  # fmt: skip
         run = self.mlflow.create_run(self.experiment, 1000, tags, f"{lineage}/{index}-{label}").info.run_id
         points = [
@@ -250,7 +254,7 @@ def test_errors_have_their_log(page: Parsed) -> None:
 
 def test_heading_names_the_origin(page: Parsed) -> None:
     assert "12 stages of 6 lineages: 11 DONE, 1 FAILED" in page.text
-    assert "abcdef012345" in page.text and "box" in page.text
+    assert "abcdef012345" in page.text and COMMAND in page.text and "box" in page.text
     assert "not recorded" in page.text, "no bundle, so no versions"
 
 

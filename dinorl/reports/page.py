@@ -79,11 +79,11 @@ class Page:
     """
 
     def __init__(self, text: str, out: Path | None = None, uri: str | None = None) -> None:
-        self.text, self.uri = text, uri
+        self.text, self.uri = text, uri or default_uri()
         folder = Path(text) if SweepFiles(Path(text)).plan.exists() else None
         named = Selection(text, {"sweep": (folder.absolute().name,)}) if folder is not None else None
-        runs = read_runs(named or Selection.parse(text, status=()), uri)
-        self.records = read_stages(runs, uri, folder)
+        runs = read_runs(named or Selection.parse(text, status=()), self.uri)
+        self.records = read_stages(runs, self.uri, folder)
         self.sweep = self._sweep()
         self.unlogged = unlogged(self.sweep, self.records) if self.sweep is not None else []
         self.path = out or (SweepFiles(self.sweep).report if self.sweep is not None else Path(SweepFiles.report.name))
@@ -135,8 +135,8 @@ class Page:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         return [
             ("runs", f"{len(self.records)} stages of {lineages} lineages: {stages}"),
-            *facts(self.records),
-            ("MLflow", hide(self.uri or default_uri())),
+            *facts(self.records, self.uri),
+            ("MLflow", hide(self.uri)),
             ("this page", f"{shlex.join(['dinorl', 'report', self.text])}, {now}"),
         ]
 
