@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from matplotlib.ticker import PercentFormatter
+from dataclasses import dataclass, replace
 
 from dinorl.config import ConfigError
 from dinorl.evaluation.metrics import Metric
 from dinorl.reports import shares
+from dinorl.reports.comparison import header, row, sentences
 from dinorl.reports.curves import COLORS, HELD, plot_curves
 from dinorl.reports.figures import inline_svg, new_axes
 from dinorl.reports.films import Film
 from dinorl.reports.groups import group_names, grouped
 from dinorl.reports.stages import StageRecord
-from dinorl.reports.tables import MISSING, Table, million, stage_table, verdict
-from dinorl.verdicts.comparison import Comparison, Group, compare, default_metric, metric_named, refuse_returns, shown
+from dinorl.reports.tables import MISSING, Table, stage_table, verdict
+from dinorl.verdicts.comparison import Comparison, compare, default_metric, metric_named, refuse_returns, shown
 from dinorl.verdicts.records import EVALUATION
 from dinorl.verdicts.selection import DONE
-from dinorl.verdicts.statistics import Interval
 
 DRAWN = 8  # groups: more lines cannot be told apart
 _SIZE = (5.6, 3.2)  # inches
@@ -62,8 +60,8 @@ class Section:
         outcome: of the comparison in a few words.
         table: metrics of every run, beside the nulls.
         groups: the comparison's numbers.
-        verdicts: a sentence each.
-        notes: what a reader must know, a sentence each.
+        verdicts: and what a reader must know, a sentence each.
+        notes: which runs and groups are left out, a sentence each.
         curves: learning curves.
         legend: color and group of the curves.
         shares: a panel each group.
@@ -113,9 +111,11 @@ def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Fil
         title=f"{records[0].index} {records[0].run.stage.replace('_', ' ')}",
         outcome=_outcome(found),
         table=stage_table(records, lambda record: record.lineages[0]),
-        groups=_group_table(found),
-        verdicts=_sentences(found),
-        notes=[*notes, *found.notes],
+        groups=Table(
+            tuple((title, "") for title in header(metric)), tuple(row(group, metric) for group in found.groups)
+        ),
+        verdicts=_verdicts(found),
+        notes=notes,
         curves=[_curve_panel(drawn, one, records) for one in _drawn_metrics(metric, records)],
         legend=[(COLORS[i % len(COLORS)], label) for i, label in enumerate(drawn)],
         shares=panels,
@@ -160,61 +160,27 @@ def _drawn(found: Comparison, groups: Groups) -> dict[str, Sequence[StageRecord]
 # Verdicts -----------------------------------------------------------------------------------------------------------
 
 
-def _group_table(found: Comparison) -> Table:
-    head = [("group", ""), ("seeds", ""), (found.metric.title, "interquartile mean"), ("95 % interval", "bootstrap")]
-    head += [("gate passed", "runs"), ("passed at", "mean steps"), ("time", "mean min")]
-    return Table(tuple(head), tuple(_group_row(found.metric, group) for group in found.groups))
-
-
-def _group_row(metric: Metric, group: Group) -> tuple[str, ...]:
-    at, took = group.mean_gate_steps, group.minutes
-    return (
-        group.label,
-        ", ".join(map(str, group.seeds)),
-        shown(metric, group.mean),
-        _between(metric, group.interval),
-        f"{group.passed} of {len(group.runs)}",
-        MISSING if math.isnan(at) else million(round(at)),
-        MISSING if math.isnan(took) else f"{took:.1f}",
-    )
-
-
-def _measured(metric: Metric, group: Group) -> str:
-    number = f"{metric.title[0].upper()}{metric.title[1:]}: {shown(metric, group.mean)}"
-    return f"{number}, 95 % interval {_between(metric, group.interval)}." if group.interval else f"{number}, one seed."
-
-
-def _between(metric: Metric, interval: Interval | None) -> str:
-    return MISSING if interval is None else f"{shown(metric, interval.low)} … {shown(metric, interval.high)}"
-
-
 def _outcome(found: Comparison) -> str:
-    if len(found.groups) == 1:
-        return _measured(found.metric, found.groups[0])
-    if found.winner is None:
-        return f"No winner by {found.metric.title}."
-    return f"{found.winner} is better than every other by {found.metric.title}."
+    """Return the verdict in a few words."""
+    title = found.metric.title
+    if len(found.groups) > 1:
+        return f"No winner by {title}." if found.winner is None else f"{found.winner} is the best by {title}."
+    group, interval = found.groups[0], found.groups[0].interval
+    text = f"{title[0].upper()}{title[1:]}: {shown(found.metric, group.mean)}"
+    if interval is None:
+        return f"{text}, one seed."
+    between = f"{shown(found.metric, interval.low)} … {shown(found.metric, interval.high)}"
+    return f"{text}, 95 % interval {between}, {len(group.measured)} seeds."
 
 
-def _sentences(found: Comparison) -> list[str]:
-    """Return the verdicts; with one group there is nothing to compare."""
+def _verdicts(found: Comparison) -> list[str]:
+    """Return the verdicts, the closest first, and what a reader must know, a sentence each."""
     if len(found.groups) == 1:
-        return [f"Only the seed differs, so there is nothing to compare. {_measured(found.metric, found.groups[0])}"]
-    if not found.verdicts:
-        return ["No verdict: fewer than two groups were evaluated."]
-    sentences = []
-    for one in sorted(found.verdicts, key=lambda one: abs(one.difference))[:DRAWN]:
-        numbers = f"difference {shown(found.metric, one.difference)}"
-        if one.interval is not None:
-            numbers += f" ({_between(found.metric, one.interval)})"
-        numbers += f", probability of improvement {one.improvement:.2f}"
-        if one.improvement_interval is not None:
-            numbers += f" ({one.improvement_interval.low:.2f} … {one.improvement_interval.high:.2f})"
-        names = "" if one.better else f"{one.one} and {one.other}: "
-        sentences.append(f"{names}{one.why} {numbers[0].upper()}{numbers[1:]}.")
-    if len(found.verdicts) > DRAWN:
-        sentences.append(f"{len(found.verdicts) - DRAWN} more groups are further from {found.verdicts[0].one}.")
-    return sentences
+        return [f"Only the seed differs, so there is nothing to compare. {_outcome(found)}", *found.notes]
+    closest = sorted(found.verdicts, key=lambda verdict: abs(verdict.difference))[:DRAWN]
+    more = len(found.verdicts) - len(closest)
+    rest = [f"{more} more groups are further from {closest[0].one}."] if more else []
+    return [*sentences(replace(found, verdicts=tuple(closest))), *rest]
 
 
 # Figures ------------------------------------------------------------------------------------------------------------
@@ -237,10 +203,7 @@ def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord])
     plot_curves(curves, axes, "", "", metric.form.endswith("%"))
     if legend := axes.get_legend():
         legend.remove()  # the page has its own, for any names
-    axes.set_xlabel("environment steps, millions")
-    axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1e6:g}")
-    if metric.form.endswith("%"):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("environment steps")
     for policy, style in _DASHES.items():
         values = [value for one in records if not math.isnan(value := one.null(policy, metric.name))]
         if values:

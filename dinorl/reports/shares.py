@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from dinorl.reports.figures import new_axes
@@ -88,22 +88,22 @@ def draw(found: Shares, palette: Mapping[str, str], low: float, high: float) -> 
         low, high: ends of the vertical axis.
     """
     canvas, axes = new_axes(_WIDTH, _HEIGHT)
-    millions = found.steps / 1e6
     for sign in (1.0, -1.0):
-        base = np.zeros_like(millions)
+        base = np.zeros(found.steps.size)
         for name, values in found.terms.items():
             part = np.clip(sign * values, 0.0, None)
             if not part.any():
                 continue
-            if millions.size > 1:
-                axes.fill_between(millions, sign * base, sign * (base + part), color=palette[name], linewidth=0)
+            if found.steps.size > 1:
+                axes.fill_between(found.steps, sign * base, sign * (base + part), color=palette[name], linewidth=0)
             else:
                 axes.bar(["one evaluation"], sign * part, bottom=sign * base, color=palette[name])
             base = base + part
     axes.set_ylim(low - 0.02, high + 0.02)
     axes.axhline(0.0, color="#000000", linewidth=0.8)
-    axes.margins(x=0.0 if millions.size > 1 else 0.5)
+    axes.margins(x=0.0 if found.steps.size > 1 else 0.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if millions.size > 1:
-        axes.set_xlabel("environment steps, millions")
+    if found.steps.size > 1:
+        axes.set_xlabel("environment steps")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return canvas
