@@ -168,8 +168,8 @@ class Parsed(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "poster", "xlink:href")]
-        if tag == "caption":
-            self._where, self._caption = tag, f"{self._heading}: "
+        if tag == "table":
+            self._caption = f"{self._heading}: {dict(attrs)['aria-label']}"
         elif tag == "h2":
             self._where, self._heading = tag, ""
         elif tag == "tr":
@@ -179,15 +179,13 @@ class Parsed(HTMLParser):
             self.tables[self._caption][-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("h2", "caption", "th", "td"):
+        if tag in ("h2", "th", "td"):
             self._where = ""
 
     def handle_data(self, data: str) -> None:
         self.text += data
         if self._where == "h2":
             self._heading += data
-        elif self._where == "caption":
-            self._caption += data
         elif self._where == "cell":
             self.tables[self._caption][-1][-1] += data
 

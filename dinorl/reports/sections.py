@@ -91,22 +91,21 @@ def make_sections(records: Sequence[StageRecord], films: Sequence[Film]) -> list
         records: its stage runs.
         films: of all runs.
     """
-    names = group_names(records)
-    found = []
+    names, palette, found = group_names(records), shares.colors(records), []
     for index in sorted({record.index for record in records}):
         own = sorted((record for record in records if record.index == index), key=lambda one: one.order)
-        found.append(_section(own, grouped(own, names), films))
+        found.append(_section(own, grouped(own, names), films, palette))
     return found
 
 
-def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Film]) -> Section:
+def _section(records: Sequence[StageRecord], groups: Groups, films: Sequence[Film], palette: dict[str, str]) -> Section:
     metric = default_metric(records[0].run)
     done, notes = _done(groups)
     found = _compared(done, metric)
     drawn = _drawn(found, done)
     if len(drawn) < len(done):
         notes.append(f"The figures show the best {len(drawn)} of {len(done)} groups.")
-    panels, palette, last = _shares(drawn)
+    panels, last = _shares(drawn, palette)
     return Section(
         title=f"{records[0].index} {records[0].run.stage.replace('_', ' ')}",
         outcome=_outcome(found),
@@ -216,11 +215,10 @@ def _curve_panel(groups: Groups, metric: Metric, records: Sequence[StageRecord])
     return Panel(metric.title, inline_svg(canvas), f"{metric.title} over environment steps. {ends}; {HELD}.")
 
 
-def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
-    """Return a panel for each group, the colors of the terms, and the last shares as a table."""
+def _shares(groups: Groups, palette: Mapping[str, str]) -> tuple[list[Panel], Table]:
+    """Return a panel for each group, and the last shares as a table."""
     found = {label: shares.merged(one) for label, group in groups.items() if (one := shares.shares(group)) is not None}
     names = list(dict.fromkeys(name for one in found.values() for name in one.terms))
-    palette = shares.colors(names)
     panels, last = [], {}
     low, high = shares.extent(list(found.values()))
     for label, one in found.items():
@@ -230,4 +228,4 @@ def _shares(groups: Groups) -> tuple[list[Panel], dict[str, str], Table]:
         panels.append(Panel(label, inline_svg(canvas), f"Reward shares of {label}, at the end: {text}."))
     head = (("term", "share at the end"), *((label, "") for label in found))
     rows = tuple((name, *(own.get(name, MISSING) for own in last.values())) for name in names)
-    return panels, palette, Table(head, rows)
+    return panels, Table(head, rows)

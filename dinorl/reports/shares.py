@@ -64,10 +64,10 @@ def merged(found: Shares) -> Shares:
     return Shares(found.steps, terms)
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
-    """Return a color for each term of a page."""
-    ordered = sorted(set(names) - {OTHER})
-    return {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(ordered)} | {OTHER: _GRAY}
+def colors(records: Sequence[StageRecord]) -> dict[str, str]:
+    """Return a color for each reward term of an animal, the same at all stages."""
+    names = sorted({key.removeprefix(REWARD) for record in records for key in record.curves if key.startswith(REWARD)})
+    return {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)} | {OTHER: _GRAY}
 
 
 def extent(each: Sequence[Shares]) -> tuple[float, float]:
