@@ -43,7 +43,7 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         proposals = diagnosis.proposals(found)
         yield from (f"    {_line(proposal, again)}" for proposal in proposals)
         if not proposals:
-            yield "    every remedy of the playbook is in this run's config already"
+            yield "    this run has every remedy of the playbook already"
     for title, why in diagnosis.unmeasured.items():
         yield f"  cannot tell: {title} ({why})"
 

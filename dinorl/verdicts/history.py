@@ -64,7 +64,7 @@ class History:
 
     def value(self, key: str) -> Any:
         """Return a config value; of a key that is not recorded, its default in ``conf/base``."""
-        return self.config[key] if key in self.config else default(key)
+        return self.config[key] if key in self.config else defaults().get(key)
 
     @property
     def species(self) -> str:
@@ -202,13 +202,9 @@ def flat(config: Any) -> dict[str, Any]:
     return dict(walk({str(key): value for key, value in content.items()}, ""))
 
 
-def default(key: str) -> Any:
-    """Return a key's value in ``conf/base``; None if it has none there, as an event's keys."""
-    return _base().get(key)
-
-
 @lru_cache
-def _base() -> dict[str, Any]:
+def defaults() -> Mapping[str, Any]:
+    """Return the keys of ``conf/base`` with their values; an event's keys are not among them."""
     return flat(base_values())
 
 

@@ -19,6 +19,7 @@ from dinorl.config.kinds import NODE, Number, Word
 from dinorl.config.schema import StageName
 from dinorl.config.strict import known_keys
 from dinorl.tasks.events import ROLES
+from dinorl.tasks.parameters import env_parameters
 from dinorl.verdicts.measures import MEASURES
 
 PLAYBOOK = "playbook.yaml"
@@ -161,8 +162,10 @@ def _check_change(key: str, change: Change, where: str) -> None:
     _check_key(key, where)
     if change.of is not None:
         _check_key(change.of, f"{where}.{key}.of")
-    if change.set is None and change.times is None and change.at_least is None and change.at_most is None:
-        raise ConfigError("expected set, times, at_least or at_most, found none", key=f"{where}.{key}")
+    if change == Change():
+        raise ConfigError("expected set, times, of, at_least or at_most, found none", key=f"{where}.{key}")
+    if isinstance(change.times, list) and (key not in _intervals() or len(change.times) != 2):
+        raise ConfigError("expected one factor; only an interval has two", key=f"{where}.{key}.times")
     if change.set is not None and dataclasses.replace(change, set=None) != Change():
         raise ConfigError("set stands alone", key=f"{where}.{key}")
 
@@ -180,3 +183,8 @@ def _possible_keys() -> frozenset[str]:
         keys = known_keys(algorithm=algo)
         found |= {*keys, *(f"{ALGO}{key.removeprefix(algo)}" for key in keys if key.startswith(f"{algo}."))}
     return frozenset(found)
+
+
+def _intervals() -> set[str]:
+    shared = {f"env.{one.name}" for one in env_parameters() if one.kind == list[float]}
+    return shared | {f"env.{{{role}}}" for role, one in ROLES.items() if one.kind == list[float]}

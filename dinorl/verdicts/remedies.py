@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from dinorl.config import ALGORITHMS, Config, ConfigError, base_values, build, compose
+from dinorl.config import ALGORITHMS, Config, ConfigError, compose
+from dinorl.config.check import checked
 from dinorl.config.errors import shown
 from dinorl.config.identity import trained_on
 from dinorl.config.overrides import hydra_value
+from dinorl.config.schema import config_type
 from dinorl.config.strict import known_keys
-from dinorl.config.together import missing_need
+from dinorl.config.together import check_together, missing_need
 from dinorl.config.tree import options
-from dinorl.verdicts.history import History, default, flat
+from dinorl.verdicts.history import History, defaults
 from dinorl.verdicts.playbook import ALGO, Change, Remedy
 
 GROUPS = ("species", "stage", "algo")  # chosen as a whole
+_COMMAND = {"seed": 0, "warm_start": None, "resume": True, "plan_only": False}  # if not recorded
 _UNQUOTED = re.compile(r"[\w./+-]+")  # in Hydra's grammar
 
 
@@ -45,7 +46,9 @@ def overrides(remedy: Remedy, run: History) -> list[Override]:
         return []
     found = [Override(key, _changed(key, change, run), run.value(key)) for key, change in keys.items() if key]
     found = [one for one in found if one.value != one.was]
-    return found if found and _works(found, run) else []
+    changed = {one.key: one.value for one in found}
+    # an older run's config may lack keys of today
+    return found if found and (_works(changed, run) or not _works({}, run)) else []
 
 
 def repeat(run: History) -> list[str]:
@@ -95,42 +98,41 @@ def _value(name: str, run: History) -> Any:
 
 
 def _changed(key: str, change: Change, run: History) -> Any:
-    """Return a key's new value; its own where there is nothing to multiply."""
+    """Return a key's new value; its own where there is no number to change."""
     own = run.value(key)
+    whole = isinstance(defaults().get(key), int)
     if change.set is not None:
-        return change.set
+        return change.set if isinstance(change.set, str) else _rounded(change.set, whole)
     start = own if change.of is None else _value(change.of, run)
     if isinstance(start, list):
-        factors = change.times if isinstance(change.times, list) else [change.times or 1.0] * len(start)
-        return [_rounded(one * factor, one) for one, factor in zip(start, factors, strict=True)]
-    if start is None and change.at_least is None:
+        factors = change.times if isinstance(change.times, list) else [change.times] * len(start)
+        return [_rounded(one * (factor or 1.0)) for one, factor in zip(start, factors, strict=True)]
+    if isinstance(start, str) or start is None and change.at_least is None or isinstance(change.times, list):
         return own
-    assert not isinstance(change.times, list)
     value = (start or 0.0) * (1.0 if change.times is None else change.times)
     if change.at_least is not None:
         value = max(value, change.at_least)
     if change.at_most is not None:
         value = min(value, change.at_most)
-    whole = isinstance(default(key), int)
-    return _rounded(value, 1 if whole else 1.0)
+    return _rounded(value, whole)
 
 
-def _rounded(value: float, like: float) -> float:
-    """Return a number with three digits; a whole one if it is to be like one."""
-    return round(value) if isinstance(like, int) else float(f"{value:.3g}")
+def _rounded(value: float, whole: bool = False) -> float:
+    """Return a number with three digits, or a whole one."""
+    return round(value) if whole else float(f"{value:.3g}")
 
 
-def _works(changes: Sequence[Override], run: History) -> bool:
-    """Whether the run's config takes the overrides, and each has an effect beside the others."""
+def _works(changed: Mapping[str, Any], run: History) -> bool:
+    """Whether the run's config takes the new values, and each has an effect beside the others."""
     event = {f"env.{key}" for name, key in run.config.items() if name.startswith("species.event.keys.")}
     known = {*known_keys(algorithm=run.algo), *event}
     recorded = {key: value for key, value in run.config.items() if key in known or key.partition(".")[0] in GROUPS}
-    content = _nested(flat(base_values()) | recorded | {change.key: change.value for change in changes})
-    try:
-        config = build(OmegaConf.create(content))
+    try:  # as dinorl.config.build, without OmegaConf, which is slow
+        config = checked(config_type(run.algo), _nested({**_COMMAND, **defaults(), **recorded, **changed}))
+        check_together(config)
     except ConfigError:
         return False
-    return all(missing_need(change.key, config) is None for change in changes)
+    return all(missing_need(key, config) is None for key in changed)
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
