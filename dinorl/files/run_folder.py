@@ -69,6 +69,7 @@ class SweepFiles(Folder):
 
     plan = Entry("plan.json", "sweep/folder.py", "key of the job that each run folder belongs to")
     depot = Entry("depot.json", "sweep/folder.py", "where bundles travel, if machines share no folder")
+    report = Entry("report.html", "reports/page.py", "the page of dinorl report")
 
 
 class TrackedFolder(Folder):
