@@ -30,9 +30,18 @@ _SB3 = "stable_baselines3"
 _MLFLOW = "mlflow.environment_variables"
 USED = (
     Private("hydra._internal.utils.get_args_parser", "command line: read flags and overrides before Hydra runs"),
+    Private(
+        "hydra._internal.hydra.Hydra.get_mode", "command line: one composition less",
+        takes=("config_name", "overrides"),
+    ),
     Private("hydra._internal.utils.run_and_report", "command line: errors are raised", says="HYDRA_FULL_ERROR"),
     Private("hydra._internal.callbacks.Callbacks", "search/stages: a user's callbacks in jobs", takes=("config",)),
     Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: one job at a time"),
+    Private(
+        "hydra.core.config_loader.ConfigLoader.load_configuration", "config/composer: compose a stage",
+        takes=("config_name", "overrides", "run_mode", "from_shell"),
+    ),
+    Private("hydra.core.config_loader.ConfigLoader.get_search_path", "config/composer: where Hydra reads configs"),
     Private("hydra.core.global_hydra.GlobalHydra.instance", "config/compose: compose inside a Hydra application"),
     Private("hydra.core.override_parser.overrides_parser.OverridesParser.create", "config, sweep: parse overrides"),
     Private("hydra.core.override_parser.types.Override.get_key_element", "config/overrides: keys of overrides"),

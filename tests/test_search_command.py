@@ -54,10 +54,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> Path:
 @pytest.fixture(scope="module")
 def searched(place: Path) -> tuple[Path, str]:
     """An uninterrupted search: its folder and its output."""
-    running = start(place, "sweep.name=whole")
-    output, _ = running.communicate(timeout=240)
-    assert running.returncode == 0, output
-    return place / "outputs" / "whole", output
+    done = dinorl_here(place, *COMMAND, "sweep.name=whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place / "outputs" / "whole", done.stdout
 
 
 def test_twice_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
