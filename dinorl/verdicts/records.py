@@ -20,6 +20,7 @@ from dinorl.verdicts.selection import EVENT, Selection
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+EVALUATION = "eval/"  # before the name of an evaluation's metric
 RETURN, DEVIATION, CONSECUTIVE = "eval/return_mean", "eval/return_std", "gate/consecutive"
 READERS = 8  # threads
 
@@ -93,6 +94,12 @@ class Curve:
         """Return the newest value up to a step; NaN before the first."""
         index = int(np.searchsorted(self.steps, step, side="right")) - 1
         return float(self.values[index]) if index >= 0 else float("nan")
+
+    def exactly(self, step: int) -> float:
+        """Return the value at a step; NaN if there is none, for MLflow keeps no NaN."""
+        index = int(np.searchsorted(self.steps, step))
+        found = index < len(self.steps) and self.steps[index] == step
+        return float(self.values[index]) if found else float("nan")
 
 
 Curves = Mapping[str, Curve]  # by metric
