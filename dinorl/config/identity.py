@@ -17,11 +17,12 @@ NOT_TRAINED_ON = (
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the keys that affect training, ``{"ppo.gamma": …}``."""
-    return {
-        key: value
-        for key, value in flatten(config).items()
-        if key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
-    }
+    return {key: value for key, value in flatten(config).items() if affects_training(key)}
+
+
+def affects_training(key: str) -> bool:
+    """Whether a key of the composed config affects training."""
+    return key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
 
 
 def identity(config: Config) -> str:
