@@ -92,13 +92,18 @@ class Recipe:
 
     def others(self, key: str, path: Path) -> list[str]:
         """Return the other algorithms that a value in a file reaches too."""
+        if key.partition(".")[0] in ALGORITHMS:
+            return []
         reached = []
-        for algo in (algo for algo in ALGORITHMS if algo != self.algo and key.partition(".")[0] not in ALGORITHMS):
+        for other in self._siblings:
             with contextlib.suppress(ConfigError):  # the animal has no recipe for it
-                other = replace(self, algo=algo)
                 if path in other.files.values() and other.file_of(key) == path:
-                    reached.append(algo)
+                    reached.append(other.algo)
         return reached
+
+    @cached_property
+    def _siblings(self) -> list[Recipe]:
+        return [replace(self, algo=algo) for algo in ALGORITHMS if algo != self.algo]
 
     @cached_property
     def _contents(self) -> dict[str, dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from dinorl.config import Config, flatten
+from dinorl.config import Config, ConfigError, flatten
 from dinorl.config.identity import affects_training
 from dinorl.files.run_folder import RunFolder
+from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.records import StageRun
 
 RECIPE = ("env", "curriculum")  # nodes of a recipe, beside the algorithm's
@@ -38,6 +39,21 @@ def in_recipe(key: str, algo: str) -> bool:
 def differences(one: Values, other: Values) -> Changes:
     """Return the values that differ, of keys that both have: MLflow has no keys that came later."""
     return {key: (value, other[key]) for key, value in one.items() if key in other and other[key] != value}
+
+
+def check_equal(runs: Sequence[StageRun]) -> None:
+    """Check that runs of a stage differ only in their seeds.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    first = trained_values(runs[0])
+    for run in runs[1:]:
+        for key, both in differences(first, trained_values(run)).items():
+            raise ConfigError(
+                f"{runs[0].name} and {run.name} differ in {key}: {' and '.join(map(text_of, both))}",
+                hint=f"Select one value: {key}={text_of(both[0])}",
+            )
 
 
 def newest_by_seed(runs: Iterable[StageRun]) -> list[StageRun]:

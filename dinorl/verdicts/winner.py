@@ -20,6 +20,7 @@ from dinorl.verdicts.records import StageRun, read_runs
 from dinorl.verdicts.selection import DONE, Selection
 from dinorl.verdicts.values import (
     Changes,
+    check_equal,
     differences,
     in_recipe,
     trained_values,
@@ -129,22 +130,11 @@ def _tasks(request: Request) -> list[Task]:
     for (species, stage, algo), runs in grouped.items():
         name = request.recipe or typed(typed_overrides(runs[0])).get("recipe", DEFAULT)
         recipe = Recipe(name, species, stage, algo, request.searchpath)
-        _check_equal(runs)
+        check_equal(runs)
         task = Task(tuple(runs), recipe, recipe.compose())
         _check_known(task)
         tasks.append(task)
     return tasks
-
-
-def _check_equal(runs: Sequence[StageRun]) -> None:
-    """Check that runs differ only in their seeds."""
-    first = trained_values(runs[0])
-    for run in runs[1:]:
-        for key, both in differences(first, trained_values(run)).items():
-            raise ConfigError(
-                f"{runs[0].name} and {run.name} differ in {key}: {' and '.join(map(text_of, both))}",
-                hint=f"Type one run, or select one value: {key}={text_of(both[0])}",
-            )
 
 
 def _check_known(task: Task) -> None:
