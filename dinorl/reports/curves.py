@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from dinorl.verdicts import statistics
@@ -48,10 +49,12 @@ def plot_curves(
         if curves:
             _draw(where, f"{label} ({len(curves)})", curves, COLORS[number % len(COLORS)])
     where.set_xlabel(f"environment steps; {HELD}")
+    where.xaxis.set_major_formatter(EngFormatter(sep=""))  # 2.5M
     where.set_ylabel(ylabel)
     where.set_title(title)
     if share:
         where.set_ylim(-0.03, 1.03)
+        where.yaxis.set_major_formatter(PercentFormatter(1.0))
     if any(groups.values()):
         where.legend(loc="best", fontsize="small")
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinorl.files.run_folder import TrackedFolder
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import DATABASE, FOLDER_TAG, OUTPUTS, client, default_uri, embedded_uri, store_errors
+from dinorl.tracking.store import (
+    DATABASE,
+    FOLDER_TAG,
+    OUTPUTS,
+    analyze,
+    client,
+    default_uri,
+    embedded_uri,
+    store_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -26,19 +37,40 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
     return search("tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else ""), uri)
 
 
-def search(wanted: str, uri: str | None = None) -> Iterator[Run]:
-    """Yield the runs that MLflow's ``filter_string`` accepts, newest first; see :func:`finished_runs`."""
-    mlflow = client(uri or default_uri())
+def search(wanted: str, uri: str | None = None, most: int | None = None) -> Iterator[Run]:
+    """Yield the runs that MLflow's ``filter_string`` accepts, newest first.
+
+    Args:
+        wanted: the filter.
+        uri: see :func:`finished_runs`.
+        most: how many; default all.
+    """
+    uri = uri or default_uri()
+    analyze(uri)
+    mlflow = client(uri)
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     token: str | None = None
     while True:
-        page = mlflow.search_runs(
-            experiments, wanted, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token
-        )
+        with no_collection():
+            page = mlflow.search_runs(
+                experiments, wanted, max_results=most or PAGE, order_by=["attributes.start_time DESC"], page_token=token
+            )
         yield from page
         token = page.token
-        if not token:
+        if not token or most:
             return
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Pause the collection of garbage cycles, which takes most of the time of reading many rows."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def folders() -> dict[str, Path]:

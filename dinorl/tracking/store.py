@@ -25,6 +25,7 @@ DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
 SQLITE = "sqlite:///"
+_COUNTED = 1000  # rows of an index: milliseconds
 _NO_PATH = re.compile(r"[?#%']|\$\{")  # in the path of a database
 
 # MLflow's columns with absolute locations of artifacts.
@@ -116,11 +117,35 @@ def create_store(settings: TrackingConfig) -> str:
     try:
         return _create_store(settings)
     except store_errors() as error:
-        raise ConfigError(
-            f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)})",
-            hint="Start it, give another tracking.uri, or type tracking.required=false: then numbers are kept in the "
-            "run folders, to be sent later",
-        ) from error
+        hint = (
+            "Start it, give another tracking.uri, or type tracking.required=false: then numbers are kept in the run "
+            "folders, to be sent later"
+        )
+        raise unreachable(uri_of(settings), error, hint) from error
+
+
+def analyze(uri: str) -> None:
+    """Let SQLite count its tables; without, it searches the metrics of all runs for those of one.
+
+    A database that is locked or read only stays as it is.
+    """
+    path = database_path(uri)
+    if path is None or not path.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
+        database.execute(f"PRAGMA analysis_limit={_COUNTED}")
+        database.execute("ANALYZE")
+        database.commit()
+
+
+def database_path(uri: str) -> Path | None:
+    """Return the file of an SQLite store; None of another store."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+
+
+def unreachable(uri: str, error: Exception, hint: str) -> ConfigError:
+    """Return the error of a store that cannot be reached."""
+    return ConfigError(f"MLflow at {hide(uri)} cannot be reached ({_first_line(error)})", hint=hint)
 
 
 def store_errors() -> tuple[type[Exception], ...]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from dinorl.config import STAGES, ConfigError
 from dinorl.config.errors import nearest
-from dinorl.config.identity import NOT_TRAINED_ON
 from dinorl.evaluation.metrics import METRICS, Metric
 from dinorl.verdicts import statistics
+from dinorl.verdicts.notes import GATE, differing, differing_keys, notes_on
 from dinorl.verdicts.records import CONSECUTIVE, DEVIATION, EVALUATION, RETURN, Curves, StageRun, kept
 from dinorl.verdicts.statistics import MOST_SEEDS, Interval
 
@@ -21,8 +22,13 @@ LEAST_SEEDS = 3  # of each group for a winner: two and two are apart by chance i
 RETURNS = ("return_mean", "return_std")  # depend on the reward weights
 # what a stage is for, apart from reward weights
 DEFAULT_METRICS = dict(zip(STAGES, ("fall_rate", "forward_speed_mean_mps", "success_rate"), strict=True))
-PASSED, NOT_PROVEN = "passed", "not proven"  # gates
+PASSED = "passed"  # a gate
 KEPT = "evaluation of the kept bundle"  # where scores come from
+# no evaluation has it
+GATE_STEPS = Metric(
+    "gate_steps", "environment steps to the gate", "", "environment steps at which the gate was passed", "down", ",.0f",
+    lambda recorder: None,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Group:
     scores: tuple[float, ...]
     gate_steps: tuple[float, ...]
 
-    @property
+    @cached_property
     def measured(self) -> list[float]:
         """The scores but NaN."""
         return [score for score in self.scores if not math.isnan(score)]
@@ -56,7 +62,7 @@ class Group:
         """Interquartile mean of the scores; NaN without any."""
         return float(statistics.interquartile_mean(self.measured)) if self.measured else math.nan
 
-    @property
+    @cached_property
     def interval(self) -> Interval | None:
         """Its bootstrap interval; None with fewer than 2 scores."""
         return statistics.interval([self.measured])
@@ -97,6 +103,8 @@ class Verdict:
         interval: of the difference; None with fewer than 2 scores in a group.
         improvement: probability that a run of ``one`` is better than a run of ``other``.
         improvement_interval: its interval, or None.
+        chance: how often runs dealt to the groups at random differ as much, see
+            :func:`dinorl.verdicts.statistics.chance`.
         better: ``one`` if it wins, else None.
         more_seeds: that each group needs for a winner, see :func:`dinorl.verdicts.statistics.more_seeds`.
         why: one sentence.
@@ -108,6 +116,7 @@ class Verdict:
     interval: Interval | None
     improvement: float
     improvement_interval: Interval | None
+    chance: float
     better: str | None
     more_seeds: int | None
     why: str
@@ -157,13 +166,18 @@ class Comparison:
         }  # fmt: skip
 
 
+def directed_metrics() -> dict[str, Metric]:
+    """Return the metrics of which more or less is better, by name."""
+    return {metric.name: metric for metric in (*METRICS, GATE_STEPS) if metric.better is not None}
+
+
 def metric_named(name: str) -> Metric:
     """Return a metric that has a better direction.
 
     Raises:
         ConfigError: there is no such metric, or it has no direction.
     """
-    known = {metric.name: metric for metric in METRICS if metric.better is not None}
+    known = directed_metrics()
     if name in known:
         return known[name]
     if any(metric.name == name for metric in METRICS):
@@ -180,7 +194,8 @@ def default_metric(run: StageRun) -> Metric:
 
 def curve_keys(metric: Metric) -> list[str]:
     """Return the metrics in MLflow whose history :func:`compare` needs."""
-    return list(dict.fromkeys((RETURN, DEVIATION, CONSECUTIVE, EVALUATION + metric.name)))
+    own = () if metric is GATE_STEPS else (EVALUATION + metric.name,)
+    return list(dict.fromkeys((RETURN, DEVIATION, CONSECUTIVE, *own)))
 
 
 def compare(groups: Mapping[str, Sequence[StageRun]], metric: Metric, curves: Mapping[str, Curves]) -> Comparison:
@@ -188,19 +203,21 @@ def compare(groups: Mapping[str, Sequence[StageRun]], metric: Metric, curves: Ma
 
     Args:
         groups: runs by label; none is empty, all are of one species and stage.
-        metric: of evaluations; the score of a run is that of the evaluation whose bundle was kept.
+        metric: of evaluations; the score of a run is that of the evaluation whose bundle was kept. Of
+            :data:`GATE_STEPS` a run that did not pass scores as many steps as the longest run.
         curves: by run id, with the histories of :func:`curve_keys`.
 
     Raises:
-        ConfigError: the metric is a return and reward weights differ, so that returns cannot be compared.
+        ConfigError: the metric is a return and reward weights differ, or it is the steps to gates that differ.
     """
     runs = [run for group in groups.values() for run in group]
-    differences = differing(groups)
     refuse_returns(metric, runs)
-    made = tuple(_group(label, group, metric, curves) for label, group in groups.items())
-    return Comparison(
-        runs[0].tags["species"], runs[0].stage, metric, made, _verdicts(made, metric), differences, _notes(made, metric)
-    )
+    _refuse_gates(metric, runs)
+    longest = max((float(own[RETURN].steps[-1]) for own in curves.values() if RETURN in own), default=math.nan)
+    made = tuple(_group(label, group, metric, curves, longest) for label, group in groups.items())
+    notes = tuple(notes_on(groups, {group.label: group.scores for group in made}, metric))
+    verdicts = _verdicts(made, metric)
+    return Comparison(runs[0].tags["species"], runs[0].stage, metric, made, verdicts, differing(groups), notes)
 
 
 def refuse_returns(metric: Metric, runs: Sequence[StageRun]) -> None:
@@ -211,35 +228,37 @@ def refuse_returns(metric: Metric, runs: Sequence[StageRun]) -> None:
     """
     if metric.name not in RETURNS:
         return
-    keys = {key for run in runs for key in run.params if key.startswith("env.")}
-    if differ := sorted(key for key in keys if len({run.params.get(key) for run in runs}) > 1):
+    if differ := differing_keys(runs, "env."):
         raise ConfigError(
             f"{metric.name}: returns cannot be compared, for the runs differ in {', '.join(differ)}",
             hint="Type a metric of behavior, e.g. --metric fall_rate",
         )
 
 
-def differing(groups: Mapping[str, Sequence[StageRun]]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return the parameters whose values differ between groups, with their values by label."""
-    found = {}
-    keys = {key: None for group in groups.values() for run in group for key in run.params}
-    for key in keys:
-        if key == "seed" or key in NOT_TRAINED_ON or key.partition(".")[0] in NOT_TRAINED_ON:
-            continue
-        values = {label: tuple(sorted({run.params.get(key, "") for run in group})) for label, group in groups.items()}
-        if len(set(values.values())) > 1:
-            found[key] = values
-    return found
+def _refuse_gates(metric: Metric, runs: Sequence[StageRun]) -> None:
+    if metric is GATE_STEPS and (differ := differing_keys(runs, GATE)):
+        raise ConfigError(
+            f"{metric.name}: steps to different gates cannot be compared, for the runs differ in {', '.join(differ)}",
+            hint="Type a metric of behavior, e.g. --metric fall_rate",
+        )
 
 
-def _group(label: str, runs: Sequence[StageRun], metric: Metric, curves: Mapping[str, Curves]) -> Group:
-    scores, gate_steps = [], []
-    for run in runs:
-        mine = curves.get(run.run_id, {})
-        step, curve = kept(mine), mine.get(EVALUATION + metric.name)
-        scores.append(curve.exactly(step) if curve is not None and step is not None else math.nan)
-        gate_steps.append(float(mine[RETURN].steps[-1]) if run.gate == PASSED and RETURN in mine else math.nan)
-    return Group(label, tuple(runs), tuple(scores), tuple(gate_steps))
+def _group(label: str, runs: Sequence[StageRun], metric: Metric, curves: Mapping[str, Curves], longest: float) -> Group:
+    gate_steps = tuple(_gate_steps(run, curves.get(run.run_id, {})) for run in runs)
+    if metric is GATE_STEPS:
+        scores = tuple(longest if math.isnan(steps) else steps for steps in gate_steps)
+    else:
+        scores = tuple(_score(curves.get(run.run_id, {}), EVALUATION + metric.name) for run in runs)
+    return Group(label, tuple(runs), scores, gate_steps)
+
+
+def _gate_steps(run: StageRun, curves: Curves) -> float:
+    return float(curves[RETURN].steps[-1]) if run.gate == PASSED and RETURN in curves else math.nan
+
+
+def _score(curves: Curves, key: str) -> float:
+    step = kept(curves)
+    return math.nan if step is None or key not in curves else curves[key].exactly(step)
 
 
 def _verdicts(groups: Sequence[Group], metric: Metric) -> tuple[Verdict, ...]:
@@ -253,30 +272,33 @@ def _verdicts(groups: Sequence[Group], metric: Metric) -> tuple[Verdict, ...]:
 
 def _verdict(best: Group, other: Group, metric: Metric, sign: float) -> Verdict:
     one, two = [np.multiply(sign, group.measured) for group in (best, other)]
-    better, more, why = _winner(best, other, metric)
+    chance = statistics.chance(one, two)
+    better, more, why = _winner(best, other, metric, chance)
     interval = statistics.difference_interval([best.measured], [other.measured])
     return Verdict(
         best.label, other.label, best.mean - other.mean, interval, statistics.improvement([one], [two]),
-        statistics.improvement_interval([one], [two]), better, more, why,
+        statistics.improvement_interval([one], [two]), chance, better, more, why,
     )  # fmt: skip
 
 
-def _winner(best: Group, other: Group, metric: Metric) -> tuple[str | None, int | None, str]:
+def _winner(best: Group, other: Group, metric: Metric, chance: float) -> tuple[str | None, int | None, str]:
     """Return the winner, how many more seeds would decide, and a sentence."""
-    pair = (best, other)
-    if lacking := [group.label for group in pair if len(group.measured) < len(group.scores)]:
-        return None, None, f"No winner: runs of {' and '.join(lacking)} have no {metric.name}."
+    pair, none = (best, other), f"No winner between {best.label} and {other.label}:"
+    if any(len(group.measured) < len(group.scores) for group in pair):
+        return None, None, f"{none} some runs have no {metric.name}."
     more = statistics.more_seeds(best.measured, other.measured)
-    fewest = min(len(group.measured) for group in pair)
-    if fewest < LEAST_SEEDS:
-        more = max(more or 0, LEAST_SEEDS - fewest)
-        return None, more, f"No winner: a verdict takes {LEAST_SEEDS} seeds a group; {_needed(more)}."
+    if (missing := LEAST_SEEDS - min(len(group.measured) for group in pair)) > 0:
+        more = max(more or 0, missing)
+        needed = f"; {_needed(more)}" if more > missing else ""
+        return None, more, f"{none} a verdict takes {LEAST_SEEDS} seeds a group, so {missing} more at least{needed}."
     if len(set(best.measured + other.measured)) == 1:
-        return None, None, f"No winner: every run has {shown(metric, best.mean)}."
+        instead = "" if metric is GATE_STEPS else f"; --metric {GATE_STEPS.name} may tell them apart"
+        return None, None, f"{none} every run has {shown(metric, best.mean)}{instead}."
     assert best.interval is not None and other.interval is not None
     if best.interval.overlaps(other.interval):
-        return None, more, f"No winner: the intervals overlap; {_needed(more)}."
-    return best.label, 0, f"{best.label} is better than {other.label}: the intervals do not overlap."
+        return None, more, f"{none} their intervals overlap; {_needed(more)}."
+    doubt = f"runs dealt at random differ as much in {chance:.1%} of cases"
+    return best.label, 0, f"{best.label} is better than {other.label}: their intervals do not overlap ({doubt})."
 
 
 def _needed(more: int | None) -> str:
@@ -290,10 +312,6 @@ def _needed(more: int | None) -> str:
 def shown(metric: Metric, value: float) -> str:
     """Return a value of a metric for people."""
     return "–" if math.isnan(value) else format(value, metric.form)
-
-
-def _notes(groups: Sequence[Group], metric: Metric) -> tuple[str, ...]:
-    return ()
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinorl.config import ConfigError
-from dinorl.tracking.runs import search
-from dinorl.tracking.store import FOLDER_TAG, client, default_uri
-from dinorl.verdicts.selection import EVENT, Selection
+from dinorl.config.errors import nearest
+from dinorl.config.secrets import hide
+from dinorl.tracking.runs import no_collection, search
+from dinorl.tracking.store import FOLDER_TAG, client, database_path, default_uri, store_errors, unreachable
+from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -115,22 +117,48 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
     Raises:
         ConfigError: there is none.
     """
-    found = [
-        StageRun.of(run)
-        for run in search(selection.filter(), uri)
-        if "stage" in run.data.tags and selection.accepts(run.data.tags, run.data.params, run.info.run_id)
-    ]
-    if not found:
+    uri = uri or default_uri()
+    path = database_path(uri)
+    if path is not None and not path.exists():
         raise ConfigError(
-            f"{selection.text}: no finished stage run in {uri or default_uri()} fits",
-            hint="dinorl ui shows the runs; status=RUNNING selects unfinished ones",
+            f"{path}: there is no MLflow store", hint="Type the command where outputs/ is, or give --uri of a server"
         )
-    return found
+    try:
+        found = {
+            run.info.run_id: StageRun.of(run)
+            for wanted in selection.filters()
+            for run in search(wanted, uri)
+            if "stage" in run.data.tags and selection.accepts(run.data.tags, run.data.params, run.info.run_id)
+        }
+        if not found:
+            raise _nothing(selection, uri)
+    except store_errors() as error:
+        raise unreachable(uri, error, "Start it, or give another --uri") from error
+    return sorted(found.values(), key=lambda run: run.started, reverse=True)
+
+
+def known_keys(runs: Iterable[StageRun]) -> set[str]:
+    """Return the tags and parameters that any of the runs has and a selection may name."""
+    runs = list(runs)
+    tags = {tag for run in runs for tag in TAGS if tag in run.tags}
+    return tags.union(*(run.params for run in runs))
+
+
+def _nothing(selection: Selection, uri: str) -> ConfigError:
+    """Return the error of a selection that no run fits."""
+    newest = [StageRun.of(run) for run in search("tags.stage_index = '1'", uri, most=1)]
+    known = known_keys(newest)
+    for key in selection.values:
+        if newest and key not in (RUN_ID, EVENT) and key not in known and (close := nearest(key, known)):
+            return ConfigError(f"{selection.text}: runs have no {key}; the nearest is {close[0]}")
+    wanted = "finished stage run" if selection.values.get("status") == (DONE,) else "stage run"
+    hint = "dinorl ui shows the runs" + ("; status=RUNNING selects unfinished ones" if "finished" in wanted else "")
+    return ConfigError(f"{selection.text}: no {wanted} in {hide(uri)} fits", hint=hint)
 
 
 def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None = None) -> dict[str, dict[str, Curve]]:
     """Return metrics over environment steps, by run id and key; keys that a run lacks are left out."""
-    mlflow = client(uri or default_uri())
+    mlflow = client(uri or default_uri())  # its store has been analyzed: a search has found the runs
 
     def read(wanted: tuple[str, str]) -> Curve:
         points = {point.step: point.value for point in mlflow.get_metric_history(*wanted)}
@@ -140,7 +168,7 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
     runs = list(runs)
     wanted = [(run.run_id, key) for run in runs for key in keys if key in run.metrics]
     curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
-    with ThreadPoolExecutor(READERS) as readers:
+    with no_collection(), ThreadPoolExecutor(READERS) as readers:
         for (run_id, key), curve in zip(wanted, readers.map(read, wanted), strict=True):
             curves[run_id][key] = curve
     return curves

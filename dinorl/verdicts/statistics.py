@@ -6,6 +6,7 @@ intervals of a bootstrap that draws runs again within each task. The same scores
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,27 @@ def improvement_interval(one: Strata, other: Strata) -> Interval | None:
         for wins in (_wins(x, y) for x, y in zip(one, other, strict=True))
     ]
     return _percentiles(np.mean(means, axis=0))
+
+
+def chance(one: ArrayLike, other: ArrayLike) -> float:
+    """Return how often runs that are dealt to both groups at random differ at least as much (permutation test).
+
+    The difference is that of the interquartile means, without its sign. Every deal counts if there are no more than
+    :data:`REPETITIONS`, else so many random ones.
+    """
+    x, y = np.sort(np.asarray(one, np.float64)), np.sort(np.asarray(other, np.float64))
+    pooled, size = np.concatenate([x, y]), len(x) + len(y)
+    if math.comb(size, len(x)) <= REPETITIONS:
+        first = np.array(list(itertools.combinations(range(size), len(x))))
+        mask = np.zeros((len(first), size), bool)
+        np.put_along_axis(mask, first, True, axis=1)
+        deals = np.argsort(~mask, axis=1, kind="stable")
+    else:
+        deals = np.random.default_rng(SEED).permuted(np.tile(np.arange(size), (REPETITIONS, 1)), axis=1)
+    dealt = pooled[deals]
+    differences = interquartile_mean(dealt[:, : len(x)]) - interquartile_mean(dealt[:, len(x) :])
+    found = abs(float(interquartile_mean(x) - interquartile_mean(y)))
+    return float(np.mean(np.abs(differences) >= found - 1e-12 * np.abs(pooled).max()))
 
 
 def more_seeds(one: ArrayLike, other: ArrayLike) -> int | None:
