@@ -69,7 +69,7 @@ def test_clear_winner_is_written(here: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("ours, recipes, said", [
     (GOOD, (), "No verdict: no finished run has the recipe's values"),
     (GOOD[:1], BAD, "a verdict takes 3 seeds a group"),
-    (MIDDLE, (0.7, 0.8, 0.65), "the intervals overlap"),
+    (MIDDLE, (0.7, 0.8, 0.65), "their intervals overlap"),
     (BAD, GOOD, "the recipe is better than the run"),
 ])  # fmt: skip
 def test_unclear_verdict_writes_nothing(

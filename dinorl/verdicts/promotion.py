@@ -138,7 +138,8 @@ def promotion(request: Request) -> Promotion:
     groups = _groups(task, changes, request.uri)
     comparison, refusal = _verdict(task, groups, changes, request)
     edits = _edits(task.recipe, changes, _evidence(comparison, refusal, task.run))
-    return Promotion(task, changes, comparison, refusal, edits, tuple(_notes(task, changes, request)))
+    known = () if comparison is None else comparison.notes
+    return Promotion(task, changes, comparison, refusal, edits, (*known, *_notes(task, changes, request)))
 
 
 def _chosen(changes: Changes, keys: Sequence[str]) -> Changes:

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from dinorl.config import Config, ConfigError
+from dinorl.evaluation.metrics import Metric
 from dinorl.verdicts import statistics
 from dinorl.verdicts.comparison import (
+    GATE_STEPS,
     LEAST_SEEDS,
     PASSED,
-    Group,
     compare,
     curve_keys,
     default_metric,
     metric_named,
 )
+from dinorl.verdicts.notes import GATE, differing_keys
 from dinorl.verdicts.recipe_text import text_of
-from dinorl.verdicts.records import StageRun, read_curves, read_runs
+from dinorl.verdicts.records import Curves, StageRun, read_curves, read_runs
 from dinorl.verdicts.selection import Selection
 from dinorl.verdicts.statistics import Interval
 from dinorl.verdicts.values import (
@@ -50,12 +52,14 @@ class Baseline:
         runs: by stage, one a seed.
         changes: old and new value of the recipe's keys, by stage.
         notes: what a reader must know, a sentence each.
+        setup_differs: simulation or evaluations are others than today's.
     """
 
     name: str
     runs: ByStage
     changes: Mapping[str, Changes]
     notes: tuple[str, ...] = ()
+    setup_differs: bool = False
 
     def __str__(self) -> str:
         changed = [
@@ -156,7 +160,7 @@ def find_baseline(configs: Sequence[Config], but: str, against: str | None, uri:
     first = configs[0]
     everything = f"species={first.species.name} algo={first.algo.name}"
     if against is not None:
-        runs = read_runs(Selection.parse(f"{against} {everything}"), uri)
+        runs = [run for run in read_runs(Selection.parse(against), uri) if _is_of(first, run)]
         return _baseline(against, runs, configs)
     sweeps: dict[str, list[StageRun]] = {}
     for run in read_runs(Selection.parse(everything), uri):
@@ -176,6 +180,10 @@ def find_baseline(configs: Sequence[Config], but: str, against: str | None, uri:
     return next((baseline for baseline in found if any(baseline.changes.values())), found[0])
 
 
+def _is_of(config: Config, run: StageRun) -> bool:
+    return (run.tags["species"], run.tags["algo"]) == (config.species.name, config.algo.name)
+
+
 def _comparable(name: str, runs: Sequence[StageRun], configs: Sequence[Config]) -> Baseline | None:
     """Return a sweep as the baseline, or None if it cannot be."""
     try:
@@ -187,7 +195,7 @@ def _comparable(name: str, runs: Sequence[StageRun], configs: Sequence[Config]) 
         for stage, group in baseline.runs.items()
         for key in typed(typed_overrides(group[0]))
     )
-    return None if overridden or baseline.notes else baseline
+    return None if overridden or baseline.setup_differs else baseline
 
 
 def _baseline(name: str, runs: Sequence[StageRun], configs: Sequence[Config]) -> Baseline:
@@ -196,23 +204,28 @@ def _baseline(name: str, runs: Sequence[StageRun], configs: Sequence[Config]) ->
     Raises:
         ConfigError: a stage is missing, or has runs that differ in more than their seeds.
     """
-    by_stage, changes, notes = {}, {}, []
+    by_stage: dict[str, list[StageRun]] = {}
+    changes: dict[str, Changes] = {}
+    notes, setup_differs = [], False
     for config in configs:
-        stage, algo = config.stage.name, config.algo.name
+        stage = config.stage.name
         several = [run for run in runs if run.tags["stage"] == stage]
         if not several:
             raise ConfigError(f"{name}: no finished run of {config.stage_label}")
         check_equal(several)
-        group = newest_by_seed(several)
-        old, new = trained_values(group[0]), values_of(config)
-        found = differences(old, new)
-        by_stage[stage], changes[stage] = group, {key: both for key, both in found.items() if in_recipe(key, algo)}
-        notes += [
-            f"{config.stage_label}: {key} was {text_of(was)}, is {text_of(now)}: numbers may differ for that"
-            for key, (was, now) in found.items()
-            if not in_recipe(key, algo)
-        ]
-    return Baseline(name, by_stage, changes, tuple(notes))
+        by_stage[stage] = newest_by_seed(several)
+        changes[stage] = {}
+        for key, (was, now) in differences(trained_values(several[0]), values_of(config)).items():
+            if in_recipe(key, config.algo.name):
+                changes[stage][key] = (was, now)
+                continue
+            setup_differs = True
+            notes.append(
+                f"{config.stage_label}: {key} was {text_of(was)}, is {text_of(now)}; numbers may differ for that"
+            )
+        if gates := [key for key in changes[stage] if key.startswith(GATE)]:
+            notes.append(f"{config.stage_label}: {', '.join(gates)} changed, so the gates are not compared")
+    return Baseline(name, by_stage, changes, tuple(notes), setup_differs)
 
 
 # The comparison ------------------------------------------------------------------------------------------------------
@@ -242,19 +255,27 @@ def compare_stages(
             raise ConfigError(f"{sweep}: no finished run of {config.stage_label}")
         before = baseline.runs[config.stage.name]
         measured = metric_named(metric) if metric else default_metric(now[0])
-        curves = read_curves([*before, *now], curve_keys(measured), uri)
-        groups = compare({BEFORE: before, NOW: now}, measured, curves).groups
-        checks = _checks(groups[0], groups[1], measured.title, measured.form, measured.better == "up")
-        yield StageResult(species, algo, config.stage_label, (groups[0].seeds, groups[1].seeds), tuple(checks))
+        checks = tuple(_checks({BEFORE: before, NOW: now}, measured, uri))
+        seeds = ([run.seed for run in before], [run.seed for run in now])
+        yield StageResult(species, algo, config.stage_label, seeds, checks)
 
 
-def _checks(before: Group, now: Group, title: str, form: str, more_is_better: bool) -> Iterator[Check]:
-    yield check(title, form, before.scores, now.scores, more_is_better)
-    passed, passed_now = ([float(run.gate == PASSED) for run in group.runs] for group in (before, now))
+def _checks(runs: Mapping[str, list[StageRun]], metric: Metric, uri: str | None) -> Iterator[Check]:
+    """Yield the checks of a metric and, if the gates are the same, of the gate."""
+    curves = read_curves([run for group in runs.values() for run in group], curve_keys(metric), uri)
+    yield _measured(runs, metric, curves)
+    everyone = [run for group in runs.values() for run in group]
+    if differing_keys(everyone, GATE):
+        return
+    passed, passed_now = ([float(run.gate == PASSED) for run in group] for group in runs.values())
     yield check("gate passed", ".0%", passed, passed_now, True)
-    steps, steps_now = ([value for value in group.gate_steps if not math.isnan(value)] for group in (before, now))
-    if steps and steps_now:
-        yield check("steps to the gate", ",.0f", steps, steps_now, False)
+    if any(run.gate == PASSED for run in everyone):
+        yield _measured(runs, GATE_STEPS, curves)
+
+
+def _measured(runs: Mapping[str, list[StageRun]], metric: Metric, curves: Mapping[str, Curves]) -> Check:
+    before, now = compare(runs, metric, curves).groups
+    return check(metric.title, metric.form, before.scores, now.scores, metric.better == "up")
 
 
 def check(what: str, form: str, before: Sequence[float], now: Sequence[float], more_is_better: bool) -> Check:
