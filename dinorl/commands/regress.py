@@ -86,6 +86,6 @@ def _print(results: Sequence[StageResult]) -> None:
         if unclear := ", ".join(check.what for check in result.having(UNCLEAR)):
             before, now = map(len, result.seeds)
             few = f"a verdict takes {LEAST_SEEDS}" if min(before, now) < LEAST_SEEDS else "the intervals overlap"
-            say(f"cannot tell: {result.name}: {unclear} ({before} seeds before, {now} now: {few})")
+            say(f"cannot tell: {result.name}: {unclear} (seeds before: {before}, now: {now}; {few})")
     if not any(result.having(WORSE) for result in results):
         say("no stage is worse")
