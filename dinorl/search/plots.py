@@ -42,12 +42,12 @@ def plot_keys(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
     for axis, key in zip(axes, keys, strict=True):
         for name in (*_COLORS, ""):
             rows = [row for row in outcome.rows if row.curve and _kind(row) == name]
-            values = [_position(key, row.trial.values[key.key]) for row in rows]
+            values = [key.number(row.trial.values[key.key]) for row in rows]
             scores = [next(score for steps, score in row.curve if steps >= outcome.common) for row in rows]
             axis.plot(values, scores, "o", color=_COLORS.get(name, _OTHER), alpha=0.8, label=name or "other")
-        if key.interval is not None and key.interval.log:
+        if key.log:
             axis.set_xscale("log")
-        if not _numbers(key):
+        if not key.numeric:
             axis.set_xticks(range(len(key.choices)), key.choices)
         axis.set_xlabel(key.key)
     axes[0].set_ylabel(f"score at {outcome.common:,} steps")
@@ -63,14 +63,3 @@ def _figure(number: int) -> tuple[Figure, list]:  # type: ignore[type-arg]  # ma
 
 def _kind(row: Row) -> str:
     return row.outcome if row.outcome in _COLORS else ""
-
-
-def _numbers(axis: Axis) -> bool:
-    try:
-        return [float(choice) for choice in axis.choices] != []
-    except ValueError:
-        return False
-
-
-def _position(axis: Axis, value: str) -> float:
-    return float(value) if _numbers(axis) else float(axis.choices.index(value))
