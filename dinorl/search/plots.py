@@ -55,10 +55,31 @@ def plot_keys(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
     figure.savefig(path)
 
 
-def _figure(number: int) -> tuple[Figure, list]:  # type: ignore[type-arg]  # matplotlib's axes
+def plot_schedules(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
+    """Draw the values that each policy of a population was trained with, over environment steps."""
+    figure, axes = _figure(len(keys), sharey=False)
+    for axis, key in zip(axes, keys, strict=True):
+        for row in reversed(outcome.rows):
+            steps = [change.steps for change in row.schedule]
+            values = [key.number(change.values[key.key]) for change in row.schedule]
+            best = row is outcome.best
+            axis.step(
+                [*steps, max(row.steps, steps[-1])], [*values, values[-1]], where="post",
+                color=_COLORS.get(row.outcome, _OTHER), linewidth=2.5 if best else 1.0, alpha=1.0 if best else 0.6,
+            )  # fmt: skip
+        if key.log:
+            axis.set_yscale("log")
+        if not key.numeric:
+            axis.set_yticks(range(len(key.choices)), key.choices)
+        axis.set_xlabel("environment steps")
+        axis.set_ylabel(key.key)
+    figure.savefig(path)
+
+
+def _figure(number: int, sharey: bool = True) -> tuple[Figure, list]:  # type: ignore[type-arg]  # matplotlib's axes
     figure = Figure(figsize=(max(1.6, number) * _WIDTH, _HEIGHT), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, number, squeeze=False, sharey=True)[0])
+    return figure, list(figure.subplots(1, number, squeeze=False, sharey=sharey)[0])
 
 
 def _kind(row: Row) -> str:
