@@ -106,6 +106,10 @@ class Algorithm:
     # conditions for a key's effect
     needs: ClassVar[Mapping[str, Need]] = {}
 
+    def rollout(self, n_envs: int) -> int | None:
+        """Return the environment steps of an update, or None if there are no rollouts."""
+        return None
+
     def check(self, n_envs: int) -> None:
         """Check options against each other.
 
@@ -151,13 +155,17 @@ class PPOConfig(Algorithm):
     target_kl: Annotated[Positive | None, example(0.02)]
     policy_kwargs: PPOPolicyConfig
 
+    def rollout(self, n_envs: int) -> int:
+        """Return the environment steps of an update."""
+        return self.n_steps * n_envs
+
     def check(self, n_envs: int) -> None:
         """Check that minibatches divide the rollout.
 
         Raises:
             ConfigError: they do not, or the rollout has one sample.
         """
-        rollout = self.n_steps * n_envs
+        rollout = self.rollout(n_envs)
         if rollout % self.batch_size:
             small = [d for d in range(1, math.isqrt(rollout) + 1) if rollout % d == 0]
             best = min((*small, *(rollout // d for d in small)), key=lambda d: abs(d - self.batch_size))

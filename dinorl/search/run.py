@@ -70,6 +70,7 @@ class Search(Sweep):
                 say(f"numbers would be in {uri_of(self.trials.plan.jobs[0].config.tracking)}")
                 return
             self.launching.prepare()
+            self.launching.check_devices(self.trials.plan)
             self.runs.create_store(self.trials.plan)
             with self.folder.held(self.trials.plan):
                 outcome = self._run_recorded(count)
