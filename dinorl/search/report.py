@@ -16,6 +16,7 @@ from dinorl.search.importance import MIN_TRIALS
 from dinorl.search.outcome import PRUNED, Outcome, Row
 from dinorl.search.space import Axis
 from dinorl.search.trials import Trials
+from dinorl.tracking.describe import table
 from dinorl.tracking.terminal import console, say
 
 _SHOWN = 10  # best trials
@@ -104,6 +105,24 @@ def print_outcome(outcome: Outcome, axes: Sequence[Axis], folder: Path, command:
         say(f"best:     {command}")
         say(f"watch:    dinorl play {shlex.quote(str(folder / outcome.best.trial.lineages[0].jobs[-1].folder))}")
     say(f"figures:  {SearchFiles(folder).scores}, {SearchFiles(folder).keys.name}")
+
+
+def note(outcome: Outcome, axes: Sequence[Axis], winner: str, command: str) -> str:
+    """Return the note of the search's MLflow run, in Markdown.
+
+    Args:
+        outcome: of the search.
+        axes: its keys.
+        winner: the command that trains the best recipe.
+        command: the search's own.
+    """
+    head = ["trial", *(axis.key for axis in axes), "outcome", "steps", "score"]
+    rows = [
+        [row.trial.name, *row.trial.values.values(), row.outcome, f"{row.steps:,}", _number(row)]
+        for row in outcome.rows[:_SHOWN]
+    ]
+    best = f"best:\n\n```sh\n{winner}\n```\n\n" if winner else ""
+    return f"**{len(outcome.rows)} trials**\n\n{table(head, rows)}\n\n{best}```sh\n{command}\n```\n"
 
 
 def _print_importance(outcome: Outcome) -> None:

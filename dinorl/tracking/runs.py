@@ -24,7 +24,7 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
         uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
     """
     mlflow = client(uri or default_uri())
-    wanted = "tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
+    wanted = "tags.status = 'DONE' and tags.stage LIKE '%'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     token: str | None = None
     while True:

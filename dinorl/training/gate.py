@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from dinorl.config import CurriculumConfig
 
+# Verdicts on a stage.
+PASSED, STOPPED = "passed", "stopped_by_listener"
 # Threshold → metric; min_* is a lower bound.
-STOPPED = "stopped_by_listener"  # a stage's verdict
 THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",
