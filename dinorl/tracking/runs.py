@@ -34,7 +34,8 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
         sweep: only runs of this sweep.
         uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
     """
-    return search("tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else ""), uri)
+    wanted = "tags.status = 'DONE' and tags.stage LIKE '%'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
+    return search(wanted, uri)
 
 
 def search(wanted: str, uri: str | None = None, most: int | None = None) -> Iterator[Run]:
