@@ -79,8 +79,7 @@ def _read(record: StageRecord, budget: float, folder: Path) -> tuple[Film, int]:
         return Film(record, note=NO_FILM), 0
     if budget < LEAST:
         return Film(record, note=TOO_LARGE, link=path), 0
-    poster = _ffmpeg("-ss", POSTER_AT, "-i", path, "-frames:v", "1", "-vf", f"scale=-2:{HEIGHT}", "-q:v", "6",
-                     "-f", "image2pipe", "-c:v", "mjpeg", "-")  # fmt: skip
+    poster = _poster(path, POSTER_AT) or _poster(path, "0")
     if not poster:
         return Film(record, note=DAMAGED, link=path), 0
     content, note = path.read_bytes(), ""
@@ -92,6 +91,12 @@ def _read(record: StageRecord, budget: float, folder: Path) -> tuple[Film, int]:
     if len(content) > budget:
         return Film(record, None, data_uri("image/jpeg", poster), TOO_LARGE, path), 0
     return Film(record, data_uri("video/mp4", content), data_uri("image/jpeg", poster), note, path), len(content)
+
+
+def _poster(path: Path, second: str) -> bytes:
+    """Return a picture of a film as JPEG; nothing if the film is shorter or damaged."""
+    return _ffmpeg("-ss", second, "-i", path, "-frames:v", "1", "-vf", f"scale=-2:{HEIGHT}", "-q:v", "6",
+                   "-f", "image2pipe", "-c:v", "mjpeg", "-")  # fmt: skip
 
 
 def _ffmpeg(*arguments: str | Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 from dinorl.files.run_folder import SearchFiles, TrackedFolder, read_status
 from dinorl.search.journal import Journal
-from dinorl.search.outcome import FINISHED, PASSED, Outcome
+from dinorl.search.outcome import FINISHED, PASSED, Outcome, Row
+from dinorl.search.report import schedule_text
 from dinorl.search.trials import Trial, Trials
 from dinorl.sweep.lineages import End, SweepRuns
 from dinorl.sweep.plan import Lineage
 from dinorl.tracking.lineage import HURRIED_TIMEOUT, TIMEOUT, close_runs, open_lineages
-from dinorl.tracking.spool import Spool
+from dinorl.tracking.spool import MAX_VALUE, Spool
 
 SCORE = "search/score"  # metric of a trial's run
 
@@ -47,8 +49,10 @@ class Records(SweepRuns):
                 folder = self.folder.path / lineage.name
                 ends[folder] = ("", {})
                 if not self._closed(lineage):
-                    Spool(folder).append(_metrics(journal, row.trial.number, i))
-                    ends[folder] = ("FINISHED" if status == "DONE" else "KILLED", {"status": status})
+                    Spool(folder).append(_metrics(journal, row.trial.number, i) + _values(row))
+                    schedule = {"schedule": schedule_text(row.schedule)[:MAX_VALUE]} if row.schedule else {}
+                    tags = {"status": status} | schedule
+                    ends[folder] = ("FINISHED" if status == "DONE" else "KILLED", tags)
         for job in trials.plan.jobs:  # their last entries may wait
             ends[self.folder.run_dir(job)] = ("", {})
         files = SearchFiles(self.folder.path)
@@ -81,6 +85,18 @@ def _metrics(journal: Journal, trial: int, seed: int) -> list[dict[str, Any]]:
     reports = [entry.report for entry in journal.entries if entry.report.trial == trial and entry.report.scores]
     scores = {r.steps: {SCORE: r.score, f"{SCORE}_of_seed": r.scores[seed]} for r in reports if seed < len(r.scores)}
     return [{"metrics": metrics, "step": steps, "time": _now()} for steps, metrics in scores.items()]
+
+
+def _values(row: Row) -> list[dict[str, Any]]:
+    """Return the numbers that a member's policy was trained with, as entries of its spool."""
+    entries = []
+    for change in row.schedule:
+        numbers = {}
+        for key, text in change.values.items():
+            with contextlib.suppress(ValueError):  # a choice that is no number
+                numbers[f"search/{key}"] = float(text)
+        entries.append({"metrics": numbers, "step": change.steps, "time": _now()})
+    return entries
 
 
 def _now() -> int:

@@ -23,6 +23,7 @@ from dinorl.config.overrides import hydra_value
 from dinorl.config.species import SPECIES_DIR
 from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
+from dinorl.sim.devices import beyond_cpu, places
 from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
@@ -95,6 +96,18 @@ class Launching:
         except isolation.JobLost as lost:
             log.warning("%s; trying again in the command's own", lost)
             return function(*arguments)
+
+    def check_devices(self, plan: Plan) -> None:
+        """Say where jobs run, if not simply on the CPU. Clusters have machines of their own, so jobs check there.
+
+        Raises:
+            ConfigError: this machine lacks something that they need.
+        """
+        stages = [(job.config.sim, job.config.algo) for job in plan.jobs]
+        special = [stage for stage in stages if beyond_cpu(*stage)]
+        if special and (self._count or self._launcher._target_ == BASIC):
+            for place in self.call(places, special):
+                say(place)
 
     @contextlib.contextmanager
     def connected(self, tracking: TrackingConfig) -> Iterator[None]:

@@ -67,6 +67,7 @@ class Sweep:
                 report.print_plan(plan, store, done=self.folder.done(plan))
                 return
             self.launching.prepare()
+            self.launching.check_devices(plan)
             self.runs.create_store(plan)
             with self.folder.held(plan), self.launching.connected(plan.jobs[0].config.tracking):
                 done = self.folder.done(plan)

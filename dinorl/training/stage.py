@@ -13,6 +13,7 @@ from dinorl.bundle.film import film
 from dinorl.config import MIN_EPISODES, POLICY_HANDED_OVER, Config
 from dinorl.files.run_folder import RunFolder
 from dinorl.learners.base import Learner, make_learner
+from dinorl.sim.devices import where
 from dinorl.tracking.listener import Listener, Listeners
 from dinorl.training import ramps, resume
 from dinorl.training.follow import Follower
@@ -103,7 +104,9 @@ def _warm_start(cfg: Config, learner: Learner, listeners: Listeners) -> None:
 def _announce(cfg: Config, learner: Learner, listeners: Listeners) -> None:
     batch = learner.batch
     terms = ", ".join(f"{name} {weight:g}" for name, weight in batch.task.active().items())
-    listeners.say(f"{batch.n} animals, {cfg.curriculum.timesteps:,} steps; rewards: {terms}")
+    listeners.say(
+        f"{batch.n} animals, {cfg.curriculum.timesteps:,} steps; {where(cfg.sim, cfg.algo)}; rewards: {terms}"
+    )
     lines, constants = learner.describe()
     for line in lines:
         listeners.say(line)
