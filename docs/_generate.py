@@ -196,6 +196,61 @@ def metrics() -> str:
     )
 
 
+def playbook() -> str:
+    """Return the page of symptoms with their remedies, and of the measures that they compare."""
+    from dinorl.verdicts.measures import MEASURES
+    from dinorl.verdicts.playbook import load
+
+    book = load()
+    used = {one.measure for symptom in book.values() for one in (*symptom.when, *symptom.one_of)}
+    derived = ((f"`{name}`", sentence(one.documented)) for name, one in MEASURES.items() if one.documented)
+    page = (
+        "# Symptoms and remedies\n\nWhat `dinorl diagnose` knows, from `conf/playbook.yaml`; "
+        "[the playbook](../playbook.md) says how to read and change it. `{algo}` is the run's algorithm; other braces "
+        "are roles of the species' event.\n"
+    )
+    for symptom in book.values():
+        page += f"\n## {symptom.title[0].upper()}{symptom.title[1:]}\n\n{_symptom(symptom)}"
+    metrics = ", ".join(f"`{name}`" for name in MEASURES if name in used and not MEASURES[name].documented)
+    return page + (
+        f"\n## Measures\n\nA comparison takes any [metric](metrics.md) (used above: {metrics}) or one of these.\n\n"
+        + table(("measure", "meaning"), derived)
+    )
+
+
+def _symptom(symptom: Any) -> str:
+    """Return a symptom's section: where, condition, cause, numbers, remedies."""
+    where = ", ".join(symptom.stages) + (f"; {symptom.algo}" if symptom.algo else "")
+    holds = [_compared(one) for one in symptom.when]
+    holds += [f"({' or '.join(map(_compared, symptom.one_of))})"] if symptom.one_of else []
+    lines = [f"Stages: {where}. Holds if {' and '.join(holds)}. Likely cause: {symptom.cause}."]
+    lines += [f"{head}: {text}." for head, text in (("Published", symptom.published), ("Ours", symptom.ours)) if text]
+    rows = [
+        ("; ".join(f"`{key}`: {_change(change)}" for key, change in one.change.items()),
+         ", ".join([*(one.stages or ()), *([one.algo] if one.algo else ())]), one.published or "", one.ours or "")
+        for one in symptom.remedies
+    ]  # fmt: skip
+    return "\n\n".join(lines) + "\n\n" + table(("remedy", "only", "published", "ours"), rows)
+
+
+def _compared(one: Any) -> str:
+    word, bound = ("above", one.above) if one.above is not None else ("below", one.below)
+    return f"`{one.measure}`{'' if one.of == 'kept' else f' ({one.of})'} {word} {bound:g}"
+
+
+def _change(change: Any) -> str:
+    """Return in words how a value is made."""
+    if change.set is not None:
+        return str(change.set)
+    words = [f"{'its value' if change.of is None else f'`{change.of}`'}"]
+    if change.times is not None:
+        words.append(f"× {change.times if isinstance(change.times, list) else format(change.times, 'g')}")
+    bounds = [f"at least {change.at_least:g}"] if change.at_least is not None else []
+    bounds += [f"at most {change.at_most:g}"] if change.at_most is not None else []
+    plain = bounds and change.of is None and change.times is None
+    return ", ".join(bounds if plain else [" ".join(words), *bounds])
+
+
 def commands() -> str:
     """Return the page of commands: each one's help."""
     from dinorl import commands
@@ -249,6 +304,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reward_terms": reward_terms,
     "observation": observation,
     "metrics": metrics,
+    "playbook": playbook,
     "commands": commands,
     "environment_ids": environment_ids,
     "run_folder": run_folder,

@@ -31,6 +31,8 @@ MARKED = {
     "dinorl bench --species trex",
     "dinorl bench --species trex --quick",
     "dinorl convert tables --name mine",
+    "dinorl diagnose outputs/<sweep>/<name>-ppo-s0/1-balance",
+    "dinorl diagnose species=trex stage=bite seed=0",
     "dinorl evaluate outputs/<sweep>/<name>-ppo-s0/1-balance",
     "dinorl replay-fault outputs/<sweep>/<lineage>/<n>-<stage>/faults/<file>",
     "dinorl send outputs",

@@ -66,7 +66,7 @@ def test_wheel_is_complete(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for folder in ("dinorl", "hydra_plugins")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".xml", ".npz", ".json", ".yaml"}
+        if path.suffix in {".py", ".xml", ".npz", ".json", ".yaml", ".html", ".css"}
     }
     assert conf and {"dinorl/species/trex/trex.xml", "hydra_plugins/dinorl/__init__.py"} <= code
     assert conf | code | {"dinorl/py.typed"} <= names

@@ -68,7 +68,10 @@ def test_lineages_share_common_stage(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in found:
         run = folder / name
         assert (run / ".hydra" / "config.yaml").exists() and (run / "bundle" / "best" / "meta.json").exists()
-        assert list(csv.DictReader((run / "eval.csv").open())) and (run / "train.log").exists()
+        assert list(csv.DictReader((run / "eval.csv").open()))
+        diagnosis = f"dinorl diagnose {run}"  # it misses its gate
+        assert f"what to try: {diagnosis}" in (run / "train.log").read_text()
+        assert f"why:      {diagnosis}" in done.stdout
         # a stage's config, without the command's keys
         assert not {"1", "2", "3", "balance", "sweep"} & set(
             line.split(":")[0].strip("'") for line in (run / ".hydra" / "config.yaml").read_text().splitlines()

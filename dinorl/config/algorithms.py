@@ -99,6 +99,10 @@ class Algorithm:
     handed_over: ClassVar[tuple[str, ...]] = ("net_arch", "activation_fn", "mirror")
     # warm-up keys of this algorithm
     warmup: ClassVar[tuple[str, ...]] = ()
+    # may change when a stage is resumed
+    live: ClassVar[tuple[str, ...]] = ()
+    # rewards of earlier steps are learned from again
+    keeps_rewards: ClassVar[bool] = False
     # conditions for a key's effect
     needs: ClassVar[Mapping[str, Need]] = {}
 
@@ -129,6 +133,10 @@ class PPOConfig(Algorithm):
     """Proximal policy optimisation."""
 
     warmup: ClassVar[tuple[str, ...]] = ("warmup_clip_range",)
+    live: ClassVar[tuple[str, ...]] = (
+        "learning_rate", "learning_rate_end", "lr_schedule", "batch_size", "n_epochs", "gamma", "gae_lambda",
+        "clip_range", "clip_range_end", "ent_coef", "ent_coef_end", "vf_coef", "max_grad_norm", "target_kl",
+    )  # fmt: skip
 
     learning_rate: LearningRate
     learning_rate_end: LastLearningRate
@@ -189,6 +197,11 @@ class SACConfig(Algorithm):
     """Soft actor-critic."""
 
     warmup: ClassVar[tuple[str, ...]] = ("warmup_actor_scale",)
+    live: ClassVar[tuple[str, ...]] = (
+        "learning_rate", "learning_rate_end", "lr_schedule", "batch_size", "gamma", "tau", "target_entropy",
+        "gradient_steps", "policy_delay",
+    )  # fmt: skip
+    keeps_rewards: ClassVar[bool] = True
     needs: ClassVar[Mapping[str, Need]] = dict.fromkeys(
         ("sac.ent_coef_end", "curriculum.warmup_ent_coef"),
         Need(

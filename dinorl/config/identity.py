@@ -17,12 +17,13 @@ NOT_TRAINED_ON = (
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the keys that affect training, ``{"ppo.gamma": …}``."""
-    left_out = {*NOT_TRAINED_ON, *_as_before(config)}
-    return {
-        key: value
-        for key, value in flatten(config).items()
-        if key not in left_out and key.partition(".")[0] not in left_out
-    }
+    before = _as_before(config)
+    return {key: value for key, value in flatten(config).items() if affects_training(key) and key not in before}
+
+
+def affects_training(key: str) -> bool:
+    """Whether a key of the composed config affects training."""
+    return key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
 
 
 def _as_before(config: Config) -> list[str]:

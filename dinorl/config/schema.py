@@ -184,6 +184,8 @@ class TrackingConfig:
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]
+    models: Flag
+    system_metrics: Flag
     bundles: Annotated[Word | None, AfterValidator(_without_password), example("file:///tmp/bundles")]
     # set by the sweeper
     sweep: Word | None
@@ -294,6 +296,8 @@ class SearchConfig:
     metric: Word
     scheduler: Literal["asha", "median", "pbt", "none"]
     grace: Annotated[OneOrMore | None, example(250000)]
+    interval: Annotated[OneOrMore | None, example(500000)]
+    quantile: Annotated[Number, Field(gt=0, le=0.5), example(0.25)]
     reduction: Annotated[Number, Field(gt=1, le=1000), example(3)]
     jobs: Annotated[Count | None, example(2)]
 

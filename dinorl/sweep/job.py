@@ -101,6 +101,7 @@ def _run(
             outcome = write_status(folder, **outcome | final | asdict(result), **own)
             with contextlib.suppress(OSError):
                 resume.finish(folder)
+            _diagnose(result.gate, folder, tracker)
         if interruption.signum:  # the stage is done
             raise KeyboardInterrupt
     except KeyboardInterrupt as error:
@@ -136,6 +137,18 @@ def _courier(config: Config, folder: Path) -> Any:
     courier = Courier(config, folder)
     courier.fetch()
     return courier
+
+
+def _diagnose(gate: str, folder: Path, tracker: Listener) -> None:
+    """Say which symptoms of the playbook a stage has that missed its gate; an error is only logged."""
+    try:
+        from dinorl.training.gate import MISSED
+        from dinorl.verdicts.diagnosis import in_short
+
+        for line in in_short(folder) if gate in MISSED else ():
+            tracker.say(line)
+    except Exception:
+        log.exception("no diagnosis")
 
 
 def _log_to(path: Path) -> logging.Handler:

@@ -11,6 +11,7 @@ from rich.table import Table
 from dinorl.files.run_folder import RunFolder
 from dinorl.sweep.plan import Plan, plan_rows
 from dinorl.tracking.terminal import console, say
+from dinorl.training.gate import MISSED
 
 
 def print_plan(plan: Plan, store: str, folder: Path | None = None, done: Set[str] = frozenset()) -> None:
@@ -65,8 +66,9 @@ def print_results(plan: Plan, states: Mapping[str, Mapping[str, Any]], folder: P
         where = f"; log: {log}" if log.exists() else ""
         say(f"{states[job.key]['status']}: {job.folder}: {states[job.key].get('error', '')}{where}")
     for job in plan.jobs:
-        if states[job.key].get("gate") in ("advanced_on_budget", "stopped_on_budget"):
+        if states[job.key].get("gate") in MISSED:
             say(f"NOT PASSED: {job.folder}: the budget ended before the gate was passed ({states[job.key]['gate']})")
+            say(f"why:      dinorl diagnose {folder / job.folder}")
     done = [job for job in plan.jobs if states[job.key]["status"] == "DONE"]
     if done:
         say(f"watch:    dinorl play {folder / done[-1].folder}")

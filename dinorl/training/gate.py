@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from dinorl.config import CurriculumConfig
 
+# Verdicts on a stage.
+PASSED, STOPPED = "passed", "stopped_by_listener"
+MISSED = ("advanced_on_budget", "stopped_on_budget")
 # Threshold → metric; min_* is a lower bound.
-STOPPED = "stopped_by_listener"  # a stage's verdict
 THRESHOLDS = {
     "min_avg_reward": "return_mean",
     "min_avg_episode_length": "length_mean",

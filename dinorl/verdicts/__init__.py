@@ -1,0 +1,1 @@
+"""Verdicts on runs: read from MLflow, compare, diagnose, promote."""
