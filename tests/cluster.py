@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from commands import mlflow_server
+
 BIN = Path(sys.executable).parent
 ADDRESSES = {"dinorl-a": "10.213.7.1", "dinorl-b": "10.213.7.2"}
 HEAD, OTHER = ADDRESSES
@@ -41,7 +43,6 @@ class Cluster:
         self.folder, self.elsewhere = folder, folder.with_name(f"{folder.name}-other")
         self._environment = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),  # the same on all machines
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes more
         }  # fmt: skip
         self.store = folder.with_name(f"{folder.name}-mlflow")
         self.uri = f"http://{ADDRESSES[HEAD]}:{MLFLOW_PORT}"
@@ -57,11 +58,10 @@ class Cluster:
 
     def wait_until_said(self, name: str, words: str) -> None:
         """Wait for words of a machine's servers."""
-        for _ in range(120):
-            if words in (said := self.log(name).read_text(encoding="utf-8")):
-                return
+        end = time.monotonic() + 120.0
+        while words not in (said := self.log(name).read_text(encoding="utf-8")):
+            assert time.monotonic() < end, said
             time.sleep(0.25)
-        raise AssertionError(said)
 
     def start(self, name: str, *command: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command on a machine."""
@@ -88,17 +88,18 @@ class Cluster:
     def wait_for(self, name: str, address: str) -> None:
         """Wait until something on a machine takes connections."""
         host, port = address.split(":")
-        look = f"import socket; socket.create_connection(({host!r}, {port}), 1).close()"
-        for _ in range(120):
-            if self.start(name, sys.executable, "-c", look).wait() == 0:
-                return
-            time.sleep(0.25)
-        raise AssertionError(f"nothing answers at {address}")
+        look = f"until (exec 3<>/dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.25; done"
+        assert self.start(name, "timeout", "120", "bash", "-c", look).wait() == 0, f"nothing answers at {address}"
 
 
 @contextlib.contextmanager
-def two_machines(folder: Path, cpus: int = 1) -> Iterator[Cluster]:
+def two_machines(folder: Path, store: Path, cpus: int = 1) -> Iterator[Cluster]:
     """Begin a cluster with an MLflow server on its head.
+
+    Args:
+        folder: of the head.
+        store: an MLflow database for the server, which gets a copy.
+        cpus: of each machine, for Ray.
 
     Raises:
         OSError, subprocess.CalledProcessError: no network namespaces can be made here.
@@ -114,13 +115,11 @@ def two_machines(folder: Path, cpus: int = 1) -> Iterator[Cluster]:
         for name, address in ADDRESSES.items():
             ip("-n", name, "addr", "add", f"{address}/24", "dev", f"{name}0")
             ip("-n", name, "link", "set", f"{name}0", "up")
-        store = cluster.store
-        store.mkdir()
-        cluster.serve(
-            HEAD, str(BIN / "mlflow"), "server", "--host", ADDRESSES[HEAD], "--port", str(MLFLOW_PORT),
-            "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination", str(store / "artifacts"),
-            "--workers", "1",
-        )  # fmt: skip
+        cluster.store.mkdir()
+        shutil.copy(store, cluster.store)
+        database, artifacts = cluster.store / store.name, cluster.store / "artifacts"
+        command, env = mlflow_server(database, artifacts, ADDRESSES[HEAD], MLFLOW_PORT)
+        cluster.serve(HEAD, "env", *(f"{name}={value}" for name, value in env.items()), *command)
         ray = [str(BIN / "ray"), "start", "--block", "--num-cpus", str(cpus), "--disable-usage-stats"]
         own = ("--node-ip-address", ADDRESSES[HEAD])
         cluster.serve(HEAD, *ray, "--head", f"--port={PORT}", "--include-dashboard=false", *own)

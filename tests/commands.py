@@ -23,6 +23,18 @@ def dinorl(cwd: Path, *typed: str, timeout: float = 240.0) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
+def mlflow_server(database: Path, artifacts: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Return command and environment variables of an MLflow server: what ``mlflow server`` starts, without itself."""
+    command = [sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port), "mlflow.server.fastapi_app:app"]
+    return command, {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(artifacts),
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes more
+    }
+
+
 def word(*typed: str | Path) -> int:
     """Run a word in this process and return its exit status."""
     return call([str(argument) for argument in typed])

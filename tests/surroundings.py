@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from commands import dinorl_here
+
 TINY = (
     "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
     "curriculum.timesteps=3000", "eval.every=750", "eval.episodes=2", "env.max_episode_steps=20",
@@ -56,6 +58,12 @@ def plainly(typed: Sequence[str], folder: Path, env: Mapping[str, str]) -> Ended
     process = _begin(typed, folder, env)
     output, _ = process.communicate(timeout=TIMEOUT)
     return Ended(process.returncode, output.decode(errors="replace"))
+
+
+def here(typed: Sequence[str], folder: Path, env: Mapping[str, str]) -> Ended:
+    """Run it in this process, which is faster; its words and status are the same."""
+    done = dinorl_here(folder, *typed)
+    return Ended(done.returncode, done.stdout + done.stderr)
 
 
 def into(place: str) -> Start:
@@ -301,7 +309,9 @@ class Row:
 
 def refused(name: str, words: str, *typed: str, **more: Any) -> Row:
     """Return a row of a command that trains nothing and says why."""
-    return Row(name, typed, words=words, **{"exit": 2, "status": None, "holds": _nowhere, "quick": True} | more)
+    start = plainly if "env" in more else here
+    usual = {"exit": 2, "status": None, "holds": _nowhere, "quick": True, "start": start}
+    return Row(name, typed, words=words, **usual | more)
 
 
 LONG_TMP = "/tmp/" + "x" * 93
@@ -369,14 +379,22 @@ ROWS = (
 )  # fmt: skip
 
 
-def check(row: Row, scratch: Path) -> None:
+def check(row: Row, scratch: Path, store: Path | None = None) -> None:
     """Run a row in an empty folder.
+
+    Args:
+        row: to run.
+        scratch: where its folder is made.
+        store: an empty one that is there already.
 
     Raises:
         AssertionError: something is not as it must be.
     """
     folder = scratch / row.folder
     folder.mkdir()
+    if store is not None:
+        (folder / "outputs").mkdir()
+        shutil.copy(store, folder / "outputs")
     if row.before is not None:
         row.before(folder)
     ended = row.start([*TINY, *row.typed], folder, row.env)

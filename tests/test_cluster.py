@@ -21,9 +21,9 @@ COMMAND = (
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, made_store: Path) -> Iterator[Cluster]:
     try:
-        with two_machines(tmp_path / "home") as machines:
+        with two_machines(tmp_path / "home", made_store) as machines:
             yield machines
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no network namespaces can be made here: {error}")

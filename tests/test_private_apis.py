@@ -30,9 +30,18 @@ _SB3 = "stable_baselines3"
 _MLFLOW = "mlflow.environment_variables"
 USED = (
     Private("hydra._internal.utils.get_args_parser", "command line: read flags and overrides before Hydra runs"),
+    Private(
+        "hydra._internal.hydra.Hydra.get_mode", "command line: one composition less",
+        takes=("config_name", "overrides"),
+    ),
     Private("hydra._internal.utils.run_and_report", "command line: errors are raised", says="HYDRA_FULL_ERROR"),
     Private("hydra._internal.callbacks.Callbacks", "search/stages: a user's callbacks in jobs", takes=("config",)),
     Private("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "sweep/launch: one job at a time"),
+    Private(
+        "hydra.core.config_loader.ConfigLoader.load_configuration", "config/composer: compose a stage",
+        takes=("config_name", "overrides", "run_mode", "from_shell"),
+    ),
+    Private("hydra.core.config_loader.ConfigLoader.get_search_path", "config/composer: where Hydra reads configs"),
     Private("hydra.core.global_hydra.GlobalHydra.instance", "config/compose: compose inside a Hydra application"),
     Private("hydra.core.override_parser.overrides_parser.OverridesParser.create", "config, sweep: parse overrides"),
     Private("hydra.core.override_parser.types.Override.get_key_element", "config/overrides: keys of overrides"),
@@ -103,11 +112,18 @@ USED = (
     ),
     Private("mlflow.store.tracking.sqlalchemy_store", "sweep/isolate: imported before jobs fork"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID", "tracking/spool: a stage's run is its lineage's child"),
+    Private("mlflow.utils.mlflow_tags.MLFLOW_LOGGED_ARTIFACTS", "sweep/parents: the page shows stages.json as a table"),
+    Private("mlflow.utils.mlflow_tags.MLFLOW_RUN_NOTE", "tracking/describe: a run's description", says=""),
+    Private(
+        "mlflow.system_metrics.metrics.base_metrics_monitor.BaseMetricsMonitor.clear_metrics",
+        "tracking/system: MLflow's monitors read the machine",
+    ),
     Private("mlflow.telemetry.utils.is_telemetry_disabled", "command line: nothing phones home", says="DO_NOT_TRACK"),
     Private(f"{_MLFLOW}.MLFLOW_DISABLE_TELEMETRY", "command line: nothing phones home"),
     Private(f"{_MLFLOW}.MLFLOW_HTTP_REQUEST_MAX_RETRIES", "tracking/store: a server that is away holds nothing up"),
     Private(f"{_MLFLOW}.MLFLOW_HTTP_REQUEST_TIMEOUT", "tracking/store: a server that is away holds nothing up"),
     Private(f"{_MLFLOW}.MLFLOW_LOGGING_LEVEL", "tracking/store: quiet"),
+    Private(f"{_MLFLOW}.MLFLOW_UV_AUTO_DETECT", "tracking/store: a model takes no files of the working directory"),
     Private(f"{_MLFLOW}.MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "tracking/store: nothing holds a store that is moved"),
     Private("os._exit", "sweep/fork_server: ends at once"),
     Private("ray._common.usage.usage_constants", "command line: nothing phones home", says="RAY_USAGE_STATS_ENABLED"),

@@ -9,6 +9,6 @@ from surroundings import ROWS, Row, check
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.quick], ids=lambda row: row.name)
-@pytest.mark.usefixtures("made_store")
-def test_surroundings_decide_nothing(row: Row, tmp_path: Path) -> None:
-    check(row, tmp_path)
+def test_surroundings_decide_nothing(row: Row, tmp_path: Path, made_store: Path) -> None:
+    own = row.status is None or row.name == "chdir"  # nobody makes one, or it must land in the right folder
+    check(row, tmp_path, None if own else made_store)

@@ -39,19 +39,19 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_bundles(run: Path, steps: int) -> None:
+def wait_for_bundles(running: subprocess.Popen[str], run: Path, steps: int) -> None:
     end = time.monotonic() + 240.0
-    while time.monotonic() < end:
-        if any(path.name.isdigit() and int(path.name) >= steps for path in run.glob("bundle/*")):
-            return
+    while not any(path.name.isdigit() and int(path.name) >= steps for path in run.glob("bundle/*")):
+        if running.poll() is not None:
+            raise AssertionError(f"ended with no bundle beyond {steps} steps: {running.communicate()[0]}")
+        assert time.monotonic() < end, f"no bundle beyond {steps} steps"
         time.sleep(0.01)
-    raise AssertionError(f"no bundle beyond {steps} steps")
 
 
 def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     killed = start(tmp_path)
-    wait_for_bundles(RUN, 1250)
+    wait_for_bundles(killed, RUN, 1250)
     job = json.loads((RUN / "status.json").read_text())["pid"]
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
@@ -62,7 +62,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
             time.sleep(0.01)
 
     terminated = start(tmp_path)
-    wait_for_bundles(RUN, 3750)
+    wait_for_bundles(terminated, RUN, 3750)
     terminated.send_signal(signal.SIGTERM)
     output, _ = terminated.communicate(timeout=60.0)
     assert terminated.returncode == 130 and "sweep.name=s" in output and "Traceback" not in output
@@ -93,7 +93,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
 def test_second_sigint_exits_immediately(tmp_path: Path) -> None:
     run = tmp_path / RUN
     stopped = start(tmp_path)
-    wait_for_bundles(run, 1250)
+    wait_for_bundles(stopped, run, 1250)
     stopped.send_signal(signal.SIGINT)
     time.sleep(0.05)
     stopped.send_signal(signal.SIGINT)
@@ -142,7 +142,7 @@ def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("blocks the run folder")
     sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
-    wait_for_bundles(folders[1], 1250)
+    wait_for_bundles(sweep, folders[1], 1250)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
     assert worker != sweep.pid
     os.kill(worker, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
     good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
     killed: list[int] = []
     for steps in (1250, 2500):  # sweep.retries=1: two attempts
-        wait_for_bundles(bad, steps)
+        wait_for_bundles(sweep, bad, steps)
         killed.append(json.loads((bad / "status.json").read_text())["pid"])
         os.kill(killed[-1], signal.SIGKILL)
     output, _ = sweep.communicate(timeout=60.0)
@@ -210,7 +210,7 @@ def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pyte
         sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")
         runs = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
         for run in runs:
-            wait_for_bundles(run, 1250)
+            wait_for_bundles(sweep, run, 1250)
         sweep.send_signal(signal.SIGTERM)
         output, _ = sweep.communicate(timeout=15.0)
     assert sweep.returncode == 130 and "sweep.name=s" in output and "Traceback" not in output

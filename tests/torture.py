@@ -295,14 +295,17 @@ def together(count: int) -> list[str]:
 
 def two_machines_torture(seed: int) -> list[str]:
     """Train four curricula on two machines that share no folder, also with one lost; return the differences."""
+    from dinorl.tracking.store import make_tables
+
     draw, found = random.Random(seed), []
     with tempfile.TemporaryDirectory() as scratch:
         straight = Path(scratch) / "straight"
         if start(straight, "ppo", *CURRICULA).wait() != 0:
             return [f"it fails by itself: {(straight / 'output.log').read_text()[-2000:]}"]
+        make_tables(database := Path(scratch) / "mlflow.db")
         for loses in (False, True):
             folder = Path(scratch) / f"cluster-{loses}"
-            with two_machines(folder) as machines:
+            with two_machines(folder, database) as machines:
                 command = [sys.executable, "-m", "dinorl", "algo=ppo", *SHORT, *ALGORITHMS["ppo"], *CURRICULA,
                            "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
                            f"tracking.uri={machines.uri}"]  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
 
 from dinorl.config import ConfigError
 
@@ -60,6 +64,17 @@ def check_flags(typed: Namespace) -> None:
                 "starts jobs that are no stages", key=override, expected=f"one of {', '.join(_sweepers())}",
                 hint="Remove it",
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def multirun() -> Iterator[None]:
+    """Let Hydra take its mode as given; it would compose everything once more, only to read ``hydra.mode``."""
+    composes = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: RunMode.MULTIRUN  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = composes  # type: ignore[method-assign]
 
 
 def _sweepers() -> list[str]:

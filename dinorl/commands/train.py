@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
 
     from dinorl import __version__
     from dinorl.commands import overview
-    from dinorl.commands._hydra_flags import check_flags, together
+    from dinorl.commands._hydra_flags import check_flags, multirun, together
     from dinorl.config import CONFIG_NAME, ConfigError, conf_dir
     from dinorl.config.explain import check_options, explain
     from dinorl.config.overrides import one_stage
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
         if typed.cfg:  # one stage's config
             others = [argument for argument in arguments if argument not in typed.overrides]
             sys.argv[1:] = [*others, *one_stage(typed.overrides)]
-        with contextlib.nullcontext() if typed.cfg else planning_keys():
+        with multirun(), contextlib.nullcontext() if typed.cfg else planning_keys():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(job.run)()
     except JobsFailed as error:
         print(f"dinorl: {error}", file=sys.stderr)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import betaincinv
 
 from dinorl.evaluation import gait
 from dinorl.evaluation.recorder import Recorder
@@ -46,7 +45,8 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    # scipy.stats.beta takes 1 s to import
+    from scipy.special import betaincinv  # slow import; scipy.stats takes even longer
+
     return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dinorl.config import CONFIG_NAME, Config, ConfigError, SweepConfig, build
+from dinorl.config import Config, ConfigError, SweepConfig, build
+from dinorl.config.composer import Composer
 from dinorl.config.explain import check_options, explain
 from dinorl.config.overrides import read_settings
 from dinorl.config.species import same_model
@@ -21,6 +23,7 @@ from dinorl.sweep.launch import Launching
 from dinorl.sweep.lineages import LineageRuns
 from dinorl.sweep.plan import Job, Plan, check_fits, make_plan
 from dinorl.sweep.settings import without_planning_keys
+from dinorl.tracking import system
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
 
@@ -44,8 +47,6 @@ class Sweep:
         self.folder = SweepFolder(Path(config.hydra.sweep.dir).absolute(), resume=config.resume)
         self.launching = Launching(context, task, config, self.folder, settings)
         self.runs = LineageRuns(self.folder, self.launching.call)
-        # Hydra gives a sweeper only the other overrides
-        self._searchpath = [o for o in config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
 
     def run(self, arguments: list[str]) -> None:
         """Plan, check, launch and report.
@@ -67,13 +68,14 @@ class Sweep:
                 report.print_plan(plan, store, done=self.folder.done(plan))
                 return
             self.launching.prepare()
+            self.launching.check_devices(plan)
             self.runs.create_store(plan)
             with self.folder.held(plan), self.launching.connected(plan.jobs[0].config.tracking):
                 done = self.folder.done(plan)
                 report.print_plan(plan, store, self.folder.path, done)
                 try:
                     self.runs.open(plan)
-                    states = self.launching.run(plan, done)
+                    states = self.launching.run(plan, done, self.runs.job_over)
                     self.runs.close(plan, states)
                 except BaseException as error:
                     self.runs.close_interrupted(plan)
@@ -90,22 +92,25 @@ class Sweep:
         settings, stages = read_settings(parser.parse_overrides(arguments))
         return make_plan(settings, stages, self._compose)
 
+    @cached_property
+    def _composer(self) -> Composer:
+        # Hydra gives a sweeper only the other overrides
+        searchpath = [o for o in self.config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
+        return Composer(self.context.config_loader, searchpath)
+
     def _compose(self, overrides: list[str]) -> Config:
         check_options(overrides)
         try:
-            composed = self.context.config_loader.load_configuration(
-                config_name=CONFIG_NAME, overrides=[*self._searchpath, *overrides], run_mode=RunMode.RUN
-            )
-            with open_dict(composed):
-                del composed["hydra"]
-            return build(composed)
+            return build(self._composer(overrides))
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:
-        """Check every animal's body and that bundles exist; print what is doubtful."""
+        """Check every animal's body, that bundles exist and system metrics can be read; print what is doubtful."""
         from dinorl.sim.check import check_bodies
 
+        for job in plan.jobs:
+            system.check(job.config.tracking)
         for doubt in check_bodies(job.config for job in plan.jobs):
             say(doubt)
         for job in plan.jobs:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", ".mlflow.lock"
 FOLDER_TAG = "run_folder"  # tag of a run with its folder
 
 SQLITE = "sqlite:///"
+_COUNTED = 1000  # rows of an index: milliseconds
 _NO_PATH = re.compile(r"[?#%']|\$\{")  # in the path of a database
 
 # MLflow's columns with absolute locations of artifacts.
@@ -42,6 +44,8 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # a model takes no files of the working directory
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 
 
@@ -116,11 +120,35 @@ def create_store(settings: TrackingConfig) -> str:
     try:
         return _create_store(settings)
     except store_errors() as error:
-        raise ConfigError(
-            f"MLflow at {uri_of(settings)} cannot be reached ({_first_line(error)})",
-            hint="Start it, give another tracking.uri, or type tracking.required=false: then numbers are kept in the "
-            "run folders, to be sent later",
-        ) from error
+        hint = (
+            "Start it, give another tracking.uri, or type tracking.required=false: then numbers are kept in the run "
+            "folders, to be sent later"
+        )
+        raise unreachable(uri_of(settings), error, hint) from error
+
+
+def analyze(uri: str) -> None:
+    """Let SQLite count its tables; without, it searches the metrics of all runs for those of one.
+
+    A database that is locked or read only stays as it is.
+    """
+    path = database_path(uri)
+    if path is None or not path.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
+        database.execute(f"PRAGMA analysis_limit={_COUNTED}")
+        database.execute("ANALYZE")
+        database.commit()
+
+
+def database_path(uri: str) -> Path | None:
+    """Return the file of an SQLite store; None of another store."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+
+
+def unreachable(uri: str, error: Exception, hint: str) -> ConfigError:
+    """Return the error of a store that cannot be reached."""
+    return ConfigError(f"MLflow at {hide(uri)} cannot be reached ({_first_line(error)})", hint=hint)
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -147,9 +175,7 @@ def _create_store(settings: TrackingConfig) -> str:
         return experiment_id(client(uri), settings.experiment)
     database = Path(path.partition("?")[0])
     database.parent.mkdir(parents=True, exist_ok=True)
-    lock = database.parent / LOCK
-    lock.touch()
-    with locked(lock, math.inf):
+    with alone(uri):
         if not database.exists():
             make_tables(database)
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
@@ -157,6 +183,18 @@ def _create_store(settings: TrackingConfig) -> str:
             connection.execute("PRAGMA journal_mode=WAL")  # readers do not block writers
             _move_artifacts(connection, artifacts)
         return experiment_id(client(uri), settings.experiment, artifacts)
+
+
+@contextlib.contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Hold the lock of an embedded store; a server has none."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    lock = Path(uri.removeprefix(SQLITE).partition("?")[0]).parent / LOCK
+    lock.touch()
+    with locked(lock, math.inf):
+        yield
 
 
 def _move_artifacts(database: sqlite3.Connection, artifacts: str) -> None:

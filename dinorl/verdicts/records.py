@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinorl.config import ConfigError
-from dinorl.tracking.runs import search
-from dinorl.tracking.store import FOLDER_TAG, client, default_uri
-from dinorl.verdicts.selection import EVENT, Selection
+from dinorl.config.errors import nearest
+from dinorl.config.secrets import hide
+from dinorl.tracking.runs import no_collection, search
+from dinorl.tracking.store import FOLDER_TAG, analyze, client, database_path, default_uri, store_errors, unreachable
+from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+EVALUATION = "eval/"  # before the name of an evaluation's metric
 RETURN, DEVIATION, CONSECUTIVE = "eval/return_mean", "eval/return_std", "gate/consecutive"
 READERS = 8  # threads
 
@@ -94,6 +97,12 @@ class Curve:
         index = int(np.searchsorted(self.steps, step, side="right")) - 1
         return float(self.values[index]) if index >= 0 else float("nan")
 
+    def exactly(self, step: int) -> float:
+        """Return the value at a step; NaN if there is none, for MLflow keeps no NaN."""
+        index = int(np.searchsorted(self.steps, step))
+        found = index < len(self.steps) and self.steps[index] == step
+        return float(self.values[index]) if found else float("nan")
+
 
 Curves = Mapping[str, Curve]  # by metric
 
@@ -108,17 +117,44 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
     Raises:
         ConfigError: there is none.
     """
-    found = [
-        StageRun.of(run)
-        for run in search(selection.filter(), uri)
-        if "stage" in run.data.tags and selection.accepts(run.data.tags, run.data.params, run.info.run_id)
-    ]
-    if not found:
+    uri = uri or default_uri()
+    path = database_path(uri)
+    if path is not None and not path.exists():
         raise ConfigError(
-            f"{selection.text}: no finished stage run in {uri or default_uri()} fits",
-            hint="dinorl ui shows the runs; status=RUNNING selects unfinished ones",
+            f"{path}: there is no MLflow store", hint="Type the command where outputs/ is, or give --uri of a server"
         )
-    return found
+    analyze(uri)
+    try:
+        found = {
+            run.info.run_id: StageRun.of(run)
+            for wanted in selection.filters()
+            for run in search(wanted, uri)
+            if "stage" in run.data.tags and selection.accepts(run.data.tags, run.data.params, run.info.run_id)
+        }
+        if not found:
+            raise _nothing(selection, uri)
+    except store_errors() as error:
+        raise unreachable(uri, error, "Start it, or give another --uri") from error
+    return sorted(found.values(), key=lambda run: run.started, reverse=True)
+
+
+def known_keys(runs: Iterable[StageRun]) -> set[str]:
+    """Return the tags and parameters that any of the runs has and a selection may name."""
+    runs = list(runs)
+    tags = {tag for run in runs for tag in TAGS if tag in run.tags}
+    return tags.union(*(run.params for run in runs))
+
+
+def _nothing(selection: Selection, uri: str) -> ConfigError:
+    """Return the error of a selection that no run fits."""
+    newest = [StageRun.of(run) for run in search("tags.stage_index = '1'", uri, most=1)]
+    known = known_keys(newest)
+    for key in selection.values:
+        if newest and key not in (RUN_ID, EVENT) and key not in known and (close := nearest(key, known)):
+            return ConfigError(f"{selection.text}: runs have no {key}; the nearest is {close[0]}")
+    wanted = "finished stage run" if selection.values.get("status") == (DONE,) else "stage run"
+    hint = "dinorl ui shows the runs" + ("; status=RUNNING selects unfinished ones" if "finished" in wanted else "")
+    return ConfigError(f"{selection.text}: no {wanted} in {hide(uri)} fits", hint=hint)
 
 
 def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None = None) -> dict[str, dict[str, Curve]]:
@@ -133,7 +169,7 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
     runs = list(runs)
     wanted = [(run.run_id, key) for run in runs for key in keys if key in run.metrics]
     curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
-    with ThreadPoolExecutor(READERS) as readers:
+    with no_collection(), ThreadPoolExecutor(READERS) as readers:
         for (run_id, key), curve in zip(wanted, readers.map(read, wanted), strict=True):
             curves[run_id][key] = curve
     return curves
