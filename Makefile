@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
+GPU_STAMP := $(VENV)/.made-from-gpu-lock
 
 # arguments of `train` and `sweep`: only those given
 GIVEN = $(strip $(if $(SPECIES),species=$(SPECIES)) $(if $(ALGO),algo=$(ALGO)) $(if $(STAGE),stage=$(STAGE)) \
@@ -23,7 +24,7 @@ help: ## list the targets
 	@printf '  make train SPECIES=trex ALGO=sac ARGS="2.ppo.learning_rate=1e-4"\n'
 	@printf '  make sweep SPECIES=trex,velociraptor SEED=0,1,2\n'
 
-setup: $(STAMP) ## make .venv with the exact versions of requirements.lock
+setup: $(STAMP) $(if $(GPU),$(GPU_STAMP)) ## make .venv with the exact versions of requirements.lock; GPU=1: with MuJoCo Warp
 
 $(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
@@ -33,6 +34,10 @@ $(STAMP): pyproject.toml setup.py requirements.lock .ci/opengl
 	@# byte-compile on all cores; pip uses one
 	@$(BIN)/python -m compileall -q -q -j 0 -x '/tests/' $(VENV)/lib dinorl hydra_plugins || true
 	.ci/opengl
+	@touch $@
+
+$(GPU_STAMP): $(STAMP) requirements-gpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -c requirements-gpu.lock -e '.[gpu]'
 	@touch $@
 
 train: $(STAMP) ## train a curriculum or, with STAGE=, one stage

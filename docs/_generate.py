@@ -131,7 +131,7 @@ def config_keys() -> str:
     page = (
         "# Config keys\n\nDefaults are those of `conf/base`; a recipe may set others. See [the config](../config.md).\n"
     )
-    for name in ("env", "curriculum", "ppo", "sac", "sim", "eval", "tracking"):
+    for name in ("env", "curriculum", "algo", "ppo", "sac", "sim", "eval", "tracking"):
         page += f"\n## {name}\n\n{table(head, (row(*leaf) for leaf in keys_of(conf_dir() / 'base' / f'{name}.yaml')))}"
     for algorithm in more:
         leaves = keys_of(conf_dir() / "algo" / f"{algorithm}.yaml")

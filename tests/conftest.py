@@ -42,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a GPU where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU and a CUDA build of torch")
+
+
 @pytest.fixture(scope="session")
 def stage_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a short third stage of the T. rex; read only."""

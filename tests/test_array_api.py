@@ -1,4 +1,4 @@
-"""Every task function agrees with NumPy on a second, strict array library."""
+"""Every task function agrees with NumPy on a second, strict array library, and stays on the device of its inputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import array_api_strict as strict
 import numpy as np
 import pytest
+import torch
+from array_api_compat import array_namespace
 
 from dinorl.config import compose
 from dinorl.envs.batch import BatchEnv
@@ -53,18 +55,43 @@ def measured(m: Moment) -> Signals:
     return signals.measure(m.body, m.memory, m.sensors, m.substeps, m.qpos, m.qvel, m.action)
 
 
-def moved(value: Any) -> Any:
-    """Return the same on the strict library and a device of its own."""
+def to_strict(array: np.ndarray) -> Any:
+    """Return an array on the strict library and a device of its own."""
+    return strict.asarray(array, device=DEVICE)
+
+
+def to_meta(array: np.ndarray) -> Any:
+    """Return a torch tensor without values, which refuses to mix with tensors of another device, as on CUDA."""
+    return torch.from_numpy(array).to("meta")
+
+
+def moved(value: Any, move: Callable[[np.ndarray], Any] = to_strict) -> Any:
+    """Return the same with moved arrays."""
     if isinstance(value, np.ndarray):
-        return strict.asarray(value, device=DEVICE)
+        return move(value)
     if isinstance(value, Moment):
         other = object.__new__(Moment)
-        vars(other).update({name: moved(part) for name, part in vars(value).items()})
+        vars(other).update({name: moved(part, move) for name, part in vars(value).items()})
         return other
     if is_dataclass(value) and isinstance(value, (Body, bodies.Layout, Memory, Signals)):
-        parts = {f.name: moved(getattr(value, f.name)) for f in fields(value)}
-        return replace(value, **parts | ({"xp": strict} if isinstance(value, Signals) else {}))
+        parts = {f.name: moved(getattr(value, f.name), move) for f in fields(value)}
+        xp = strict if move is to_strict else array_namespace(move(np.zeros(1)))
+        return replace(value, **parts | ({"xp": xp} if isinstance(value, Signals) else {}))
     return value
+
+
+def shaped(found: Any, expected: Any, name: str) -> None:
+    """Check that results are on torch's meta device, with NumPy's shapes and types."""
+    if is_dataclass(expected):
+        for field in fields(expected):
+            if field.name != "xp":
+                shaped(getattr(found, field.name), getattr(expected, field.name), f"{name}.{field.name}")
+    elif isinstance(expected, tuple):
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            shaped(one, other, f"{name}[{i}]")
+    else:
+        assert found.device.type == "meta" and found.shape == expected.shape, name
+        assert str(found.dtype).removeprefix("torch.") == str(expected.dtype), name
 
 
 def same(found: Any, expected: Any, name: str) -> None:
@@ -127,6 +154,11 @@ def strict_moment(moment: Moment) -> Moment:
     return moved(moment)
 
 
+@pytest.fixture(scope="module")
+def meta_moment(moment: Moment) -> Moment:
+    return moved(moment, to_meta)
+
+
 def test_every_function_listed() -> None:
     registered = {term.function for term in TERMS.values()}
     for module in (bodies, signals, observation, episode, rewards, events):
@@ -145,6 +177,17 @@ def test_reward_term_agrees(term: Term, moment: Moment, strict_moment: Moment) -
     found, expected = (term.bind(m.env, m.body, m.keys)(m.signals) for m in (strict_moment, moment))
     assert expected.shape == (N,)
     same(found, expected, term.name)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=[function.__name__ for function in CALLS])
+def test_function_stays_on_device(call: Callable[[Moment], Any], moment: Moment, meta_moment: Moment) -> None:
+    shaped(call(meta_moment), call(moment), "result")
+
+
+@pytest.mark.parametrize("term", TERMS.values(), ids=list(TERMS))
+def test_reward_term_stays_on_device(term: Term, moment: Moment, meta_moment: Moment) -> None:
+    found, expected = (term.bind(m.env, m.body, m.keys)(m.signals) for m in (meta_moment, moment))
+    shaped(found, expected, term.name)
 
 
 def test_signals_are_no_views(moment: Moment) -> None:

@@ -48,8 +48,70 @@ def test_toml_recipe_matches_tables(path: Path) -> None:
 
 def test_conversion_reproduces_committed_recipe(tmp_path: Path) -> None:
     assert word("convert", TABLES, "--out", tmp_path) == 0
-    for path in sorted((conf_dir() / "recipe" / "toml").glob("*/*.yaml")):
-        assert (tmp_path / "toml" / path.parent.name / path.name).read_text() == path.read_text()
+    recipe = conf_dir() / "recipe" / "toml"
+    made, committed = (
+        {path.relative_to(folder): path.read_text() for path in folder.rglob("*.yaml")}
+        for folder in (tmp_path / "toml", recipe)
+    )
+    assert made == committed
+
+
+# Keys of [jax] with a counterpart of another name, and those without one.
+JAX = {
+    "num_envs": "sim.n_envs",
+    "rollout_len": "ppo.n_steps",
+    "ppo_epochs": "ppo.n_epochs",
+    "minibatch_size": "ppo.batch_size",
+} | {
+    f"{key}": f"curriculum.{key}" for key in ("warmup_updates", "warmup_clip_range", "warmup_ent_coef", "ramp_updates")
+}
+LEFT = {"vf_clip_range", "init_qpos_noise", "init_yaw_noise", "obs_rms_decay_on_resume"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_jax_table_acts_on_gpu(path: Path) -> None:
+    tables = tomllib.loads(path.read_text())
+    cfg = compose([f"species={path.parent.name}", f"stage={stage_of(path)}", "recipe=toml", "experiment=gpu"])
+    composed, jax = flatten(cfg), leaves(tables["jax"])
+    updates, share = jax.pop("num_updates"), jax.pop("ramp_start_fraction", None)
+    assert jax.pop("ramp_attr", "forward_vel_weight") == "forward_vel_weight"
+    for key, value in jax.items():
+        assert key in LEFT or composed[JAX.get(key, f"ppo.{key}")] == value, key
+    assert cfg.curriculum.timesteps == updates * 2048 * 64
+    assert cfg.ppo.learning_rate_end == jax.get("learning_rate_end")
+    assert (cfg.sim.backend, cfg.sim.device, cfg.algo.device) == ("warp", "cuda", "cuda")
+    if share is not None:
+        assert cfg.curriculum.ramp_start_value == pytest.approx(share * tables["env"]["forward_vel_weight"])
+        assert cfg.ramp_steps == jax["ramp_updates"] * 2048 * 64
+        assert cfg.warmup_steps == jax["warmup_updates"] * 2048 * 64
+
+
+@pytest.mark.parametrize(("name", "animals"), [("gpu", 2048), ("gpu_small", 1024)])
+def test_gpu_experiments_compose(name: str, animals: int) -> None:
+    cfg = compose(["species=trex", "stage=locomotion", f"experiment={name}"])
+    assert (cfg.sim.n_envs, cfg.ppo.n_steps, cfg.ppo.batch_size) == (animals, 64, 16384)
+    assert (cfg.sim.backend, cfg.sim.device, cfg.algo.device) == ("warp", "cuda", "cuda")
+
+
+def test_other_jax_tables_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trex").mkdir()
+    (tmp_path / "trex" / "stage2_locomotion.toml").write_text(
+        "[env]\nalive_bonus = 2\n[jax]\nnum_updates = 9\nramp_attr = 'alive_bonus'\nramp_updates = 4\n"
+        "learning_rat = 1.0\nvf_clip_range = 10.0\nclip_range = 0.1\n"
+    )
+    assert word("convert", tmp_path, "--name", "mine", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    for line in (
+        "not taken: jax.num_updates: its length needs jax.num_envs and jax.rollout_len",
+        "not taken: jax.ramp_updates: only forward_vel_weight is ramped, not alive_bonus",
+        "not taken: jax.learning_rat: unknown key; the nearest is ppo.learning_rate",
+        "not taken: jax.vf_clip_range: PPO here does not clip value estimates",
+        "its [jax] tables with recipe=mine experiment=gpu",
+    ):
+        assert line in said
+    assert OmegaConf.load(tmp_path / "out" / "mine" / "trex" / "locomotion" / "gpu.yaml") == {
+        "ppo": {"clip_range": 0.1}
+    }
 
 
 def test_skipped_keys_listed_with_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ MARKED = {
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<token>",
     "make results SPECIES=trex ALGO=ppo SEED=0,1,2",
     "make setup",
+    "make setup GPU=1",
     "make test",
     'make test ARGS="-k gait"',
     'make torture ARGS="--kills 5"',

@@ -94,23 +94,45 @@ def test_version_strings_agree() -> None:
     assert f"\nversion: {dinorl.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_lock_pins_every_dependency() -> None:
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+def locked(name: str) -> dict[str, str]:
+    """Return the version of each distribution in a lock file."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line) for line in lines), "exact, without hashes or +cpu"
-    locked = dict(line.split("==") for line in lines)
-    assert locked["torch"] == "2.13.0"
-    assert not [name for name in locked if normal(name).startswith(("nvidia", "cuda", "triton"))]
-    project = PROJECT["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    names = {normal(re.split(r"[<>=!~ ;\[]", requirement)[0]) for requirement in wanted}
-    assert names - {"dinorl"} <= {normal(name) for name in locked}  # dev takes an extra of its own
+    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def wanted(*requirements: str) -> set[str]:
+    return {normal(re.split(r"[<>=!~ ;\[]", requirement)[0]) for requirement in requirements}
+
+
+def test_lock_pins_every_dependency() -> None:
+    lock, project = locked("requirements.lock"), PROJECT["project"]
+    assert lock["torch"] == "2.13.0"
+    assert not [name for name in lock if name.startswith(("nvidia", "cuda", "triton"))]
+    extras = {name: extra for name, extra in project["optional-dependencies"].items() if name != "gpu"}
+    names = wanted(*project["dependencies"], *(one for extra in extras.values() for one in extra))
+    assert names - {"dinorl"} <= set(lock)  # dev takes an extra of its own
+
+
+def test_gpu_lock_pins_extra() -> None:
+    lock = locked("requirements-gpu.lock")
+    assert wanted(*PROJECT["project"]["optional-dependencies"]["gpu"]) <= set(lock)
+    assert not set(lock) & set(locked("requirements.lock")), "two files would pin one package"
+
+
+def test_make_setup_gpu_adds_extra() -> None:
+    plain, gpu = (make("--dry-run", "setup", "VENV=.venv-that-is-missing", *more) for more in ((), ("GPU=1",)))
+    assert "requirements-gpu.lock" not in plain
+    assert "-c requirements.lock -c requirements-gpu.lock -e '.[gpu]'" in gpu
 
 
 def make(*arguments: str) -> str:
     """Run make in the checkout, as a person would, and return what it printed."""
     # no variables of an outer make
     env = {
-        key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED", key)
+        key: value
+        for key, value in os.environ.items()
+        if not re.match("MAKE|MFLAGS|ARGS|SPECIES|ALGO|STAGE|SEED|GPU", key)
     }
     return subprocess.run(
         ["make", "--no-print-directory", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True

@@ -34,10 +34,10 @@ def test_warmup_holds_clip_and_entropy() -> None:
         "curriculum.warmup_clip_range=0.02", "curriculum.warmup_ent_coef=0.5", "ppo.clip_range=0.2",
         "ppo.ent_coef=0.01", "ppo.ent_coef_end=0.0",
     ])  # fmt: skip
-    clip, entropy = clip_schedule(cfg), entropy_schedule(0.01, 0.0, "linear", cfg.curriculum)
+    clip, entropy = clip_schedule(cfg), entropy_schedule(0.01, 0.0, "linear", cfg)
     assert [clip(1.0), clip(0.91), clip(0.89)] == [0.02, 0.02, 0.2]
     assert [entropy(1.0), entropy(0.0)] == [0.5, 0.0] and entropy(0.5) == pytest.approx(0.005)
-    assert warm_up(lambda r: 1.0, None, cfg.curriculum)(1.0) == 1.0
+    assert warm_up(lambda r: 1.0, None, cfg)(1.0) == 1.0
 
 
 def test_warmup_freezes_actor_not_critic(tmp_path: Path) -> None:
@@ -59,6 +59,18 @@ def test_ramp_reaches_final_weight() -> None:
                    "curriculum.ramp_timesteps=1000"])  # fmt: skip
     assert [forward_vel_weight(cfg, t) for t in (0, 500, 1000, 5000)] == pytest.approx([0.5, 1.25, 2.0, 2.0])
     assert forward_vel_weight(compose(["species=trex", "env.forward_vel_weight=2"]), 0) == 2.0
+
+
+def test_updates_count_rollouts() -> None:
+    cfg = compose([
+        "species=trex", "stage=locomotion", "sim.n_envs=8", "ppo.n_steps=5", "ppo.batch_size=40",
+        "curriculum.timesteps=1000", "curriculum.warmup_updates=3", "curriculum.warmup_clip_range=0.02",
+        "curriculum.ramp_timesteps=0", "curriculum.ramp_updates=10", "curriculum.ramp_start_value=0.0",
+        "env.forward_vel_weight=2",
+    ])  # fmt: skip
+    assert [forward_vel_weight(cfg, t) for t in (0, 200, 400)] == pytest.approx([0.0, 1.0, 2.0])
+    clip = clip_schedule(cfg)
+    assert [clip(1.0 - t / 1000) for t in (0, 119, 121)] == [0.02, 0.02, cfg.ppo.clip_range]
 
 
 def test_target_bearing_ramp_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import dinorl_here
+from omegaconf import OmegaConf
 
 from dinorl.files.run_folder import SearchFiles
 from dinorl.tracking import store
@@ -37,7 +38,7 @@ def journal_lines(folder: Path) -> list[str]:
 
 
 def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
-    end = time.monotonic() + 120.0
+    end = time.monotonic() + 240.0
     while len(journal_lines(folder)) < lines:
         assert running.poll() is None and time.monotonic() < end, f"fewer than {lines} reports"
         time.sleep(0.01)
@@ -85,6 +86,33 @@ def test_twice_killed_search_is_equal(searched: tuple[Path, str], place: Path) -
 def _statuses(folder: Path) -> dict[str, tuple[str, str]]:
     states = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/*/status.json")}
     return {name: (state["status"], state["gate"]) for name, state in states.items()}
+
+
+def test_killed_population_resumes(place: Path) -> None:
+    """Killed once it was written who takes over whom."""
+    typed = ("search.scheduler=pbt", "search.samples=2", "search.interval=256", "curriculum.timesteps=512")
+    folder = place / "outputs" / "population"
+    killed = start(place, *typed, "sweep.name=population")
+    wait_for(killed, folder, 5)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    last = start(place, *typed, "sweep.name=population")
+    output, _ = last.communicate(timeout=240)
+    assert last.returncode == 0 and "how the policy of trial" in output, output
+    lines = [json.loads(line) for line in journal_lines(folder)]
+    reports = sorted((line["trial"], line["steps"]) for line in lines if "decision" in line)
+    assert reports == [(trial, steps) for trial in (0, 1) for steps in (128, 256, 384, 512)], "reported twice or never"
+    (exchange,) = [line for line in lines if "takeovers" in line]
+    (one,) = exchange["takeovers"]
+    assert exchange["steps"] == 256 and {one["trial"], one["source"]} == {0, 1} and lines.count({"complete": 1}) == 1
+    assert _statuses(folder) == dict.fromkeys(("trial-0-s0", "trial-1-s0"), ("DONE", "advanced_on_budget"))
+    run = folder / f"trial-{one['trial']}-s0" / "1-balance"
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    assert {key: str(OmegaConf.select(config, key)) for key in one["values"]} == one["values"]
+    row = next(row for row in csv.DictReader(SearchFiles(folder).trials.open()) if int(row["trial"]) == one["trial"])
+    assert row["schedule"].startswith("0: ") and f"256: ppo.gamma={one['values']['ppo.gamma']}" in row["schedule"]
+    spool = (run.parent / "tracking.jsonl").read_text()
+    assert '"schedule"' in spool and '"search/ppo.learning_rate"' in spool
 
 
 def test_trials_are_ordinary_runs(searched: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +165,7 @@ def test_finished_search_trains_nothing(searched: tuple[Path, str], place: Path)
     (("search.samples=3",), "search.samples: only a search uses it. Type hydra/sweeper=search"),
     (("ppo.gamma=interval(0.9,0.99)",), "or search the interval with hydra/sweeper=search"),
     (("hydra/sweeper=search", "ppo.gamma=interval(0.9,1.5)"), "ppo.gamma=1.5: expected a number in (0, 1]"),
-    (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.scheduler=pbt"), "search.scheduler=pbt"),
+    (("hydra/sweeper=search", "sim.n_envs=1024,512", "search.scheduler=pbt"), "sim.n_envs: cannot change while"),
     (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.algorithm=optuna"), "Type pip install optuna"),
     (("hydra/sweeper=search", "ppo.gamma=0.9,0.99", "search.grace=9000000"), "a trial has only"),
 ])  # fmt: skip

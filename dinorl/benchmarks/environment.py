@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.gym_env import DinoEnv
 from dinorl.learners.vec_env import DinoVecEnv
+from dinorl.sim.devices import missing_packages
 from dinorl.sim.model import Animal
 
 PLAIN_ENVIRONMENTS = 4
@@ -139,12 +140,23 @@ class Limit:
         """Do nothing: threads end with each run."""
 
 
+def warp_contender(cfg: Config) -> dict[str, Contender]:
+    """Return the batch on MuJoCo Warp, on a GPU if there is one; nothing if Warp is not installed."""
+    if missing_packages():
+        return {}
+    env = DinoVecEnv(replace(cfg, sim=replace(cfg.sim, backend="warp", device="auto")))
+    contender = VecEnvContender(env)
+    env.step(np.zeros((env.num_envs, *env.batch.action_space.shape)))  # compiles
+    return {"warp": contender}
+
+
 def environment_contenders(cfg: Config) -> dict[str, Contender]:
     """Return the contenders by their names in the report."""
     make = partial(plain_env, cfg)
     one = partial(DinoEnv, cfg=cfg)
     return {
         "batch": VecEnvContender(DinoVecEnv(cfg)),
+        **warp_contender(cfg),
         "limit": Limit(cfg),
         "one": VecEnvContender(DummyVecEnv([one])),
         "plain": VecEnvContender(DummyVecEnv([make])),

@@ -2,9 +2,9 @@
 
 For each animal, in one run:
 
-* environment steps per second of the batch, of plain ``mj_step`` loops (the limit), of one ``DinoEnv``, and of a plain
-  one-animal ``MujocoEnv`` in Stable-Baselines3's vectorised environments;
-* training steps per second with our defaults and with reference settings;
+* environment steps per second of the batch, also on MuJoCo Warp if that is installed, of plain ``mj_step`` loops (the
+  limit), of one ``DinoEnv``, and of a plain one-animal ``MujocoEnv`` in Stable-Baselines3's vectorised environments;
+* training steps per second with our defaults and with reference settings, and on a GPU if there is one;
 * one real stage.
 
 Contenders take turns in short rounds, so that other load affects all of them. Medians count.
@@ -28,13 +28,20 @@ from dinorl.config import compose
 ROWS = {
     "env": {
         "batch": "batch",
+        "warp": "batch on MuJoCo Warp",
         "limit": "limit: mj_step loops",
         "one": "one DinoEnv, DummyVecEnv(1)",
         "plain": "plain MujocoEnv, DummyVecEnv(1)",
         "dummy": "plain MujocoEnv, DummyVecEnv(4)",
         "subproc": "plain MujocoEnv, SubprocVecEnv(4)",
     },
-    "train": {"ppo": "PPO", "ppo_reference": "PPO, reference settings", "sac": "SAC"},
+    "train": {
+        "ppo": "PPO",
+        "ppo_cuda": "PPO, learning on the GPU",
+        "ppo_gpu": "PPO, experiment=gpu",
+        "ppo_reference": "PPO, reference settings",
+        "sac": "SAC",
+    },
 }
 # Promises on two cores.
 CHECKS: list[tuple[str, Callable[[dict[str, Any]], float], str, float]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from stable_baselines3 import PPO
@@ -12,9 +13,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dinorl.benchmarks.environment import PLAIN_ENVIRONMENTS, Contender
 from dinorl.benchmarks.plain_env import plain_env
-from dinorl.config import Config
+from dinorl.config import Config, compose
 from dinorl.learners.base import make_learner
 from dinorl.learners.sb3 import SB3Learner, normalized
+from dinorl.sim.devices import missing_packages, torch_gpu
 
 # from the nearest public project
 REFERENCE = {
@@ -68,9 +70,23 @@ def training_contenders(cfg: Config, sac: Config) -> dict[str, Contender]:
     reference = PPO("MlpPolicy", normalized(plain, cfg.ppo.gamma), device="cpu", seed=0, **REFERENCE)  # type: ignore[arg-type]
     return {
         "ppo": TrainingContender(_model(cfg)),
+        **_gpu_contenders(cfg),
         "ppo_reference": TrainingContender(reference),
         "sac": TrainingContender(_model(sac), sac.sac.learning_starts + 1),
     }
+
+
+def _gpu_contenders(cfg: Config) -> dict[str, Contender]:
+    """Return PPO that learns on a GPU, and all of ``experiment=gpu``; nothing without a GPU."""
+    if torch_gpu() is None:
+        return {}
+    own: dict[str, Contender] = {
+        "ppo_cuda": TrainingContender(_model(replace(cfg, algo=replace(cfg.algo, device="cuda"))))
+    }
+    if not missing_packages():
+        stage = [f"species={cfg.species.name}", f"stage={cfg.stage.name}", "experiment=gpu"]
+        own["ppo_gpu"] = TrainingContender(_model(compose(stage)))
+    return own
 
 
 def _model(cfg: Config) -> BaseAlgorithm:

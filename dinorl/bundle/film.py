@@ -14,6 +14,7 @@ from dinorl.bundle.player import load_player
 from dinorl.config import ConfigError
 from dinorl.envs.batch import BatchEnv
 from dinorl.envs.render import Camera
+from dinorl.sim.devices import on_cpu
 
 FORMATS = (".mp4", ".gif")
 FPS = 25  # every second control step at 50 Hz
@@ -37,7 +38,7 @@ def film(bundle: Bundle, path: Path, seconds: float, seed: int | None = None) ->
     """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"{path}: expected a film that ends in {' or '.join(FORMATS)}")
-    cfg, policy = bundle.config, load_player(bundle)
+    cfg, policy = on_cpu(bundle.config), load_player(bundle)
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)
     observation = batch.reset()

@@ -11,6 +11,7 @@ from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.film import EVENT_HELD, averaged
 from dinorl.bundle.player import load_player
 from dinorl.envs.batch import BatchEnv
+from dinorl.sim.devices import on_cpu
 
 
 def view(bundle: Bundle, seed: int | None = None) -> None:
@@ -20,7 +21,7 @@ def view(bundle: Bundle, seed: int | None = None) -> None:
         bundle: its policy acts.
         seed: of the episode; default the first evaluation seed.
     """
-    cfg, policy = bundle.config, load_player(bundle)
+    cfg, policy = on_cpu(bundle.config), load_player(bundle)
     batch = BatchEnv(cfg, 1)
     batch.seed(cfg.eval.seed if seed is None else seed)
     observation = batch.reset()

@@ -27,4 +27,6 @@ def run(options: Namespace) -> int:
     for line in write_recipe(converted, options.out or conf_dir() / "recipe", options.name):
         print(line)
     print(f"use it with recipe={options.name}")
+    if any(one.gpu for one in converted):
+        print(f"and its [jax] tables with recipe={options.name} experiment=gpu")
     return 0

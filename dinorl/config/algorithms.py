@@ -99,8 +99,16 @@ class Algorithm:
     handed_over: ClassVar[tuple[str, ...]] = ("net_arch", "activation_fn", "mirror")
     # warm-up keys of this algorithm
     warmup: ClassVar[tuple[str, ...]] = ()
+    # may change when a stage is resumed
+    live: ClassVar[tuple[str, ...]] = ()
+    # rewards of earlier steps are learned from again
+    keeps_rewards: ClassVar[bool] = False
     # conditions for a key's effect
     needs: ClassVar[Mapping[str, Need]] = {}
+
+    def rollout(self, n_envs: int) -> int | None:
+        """Return the environment steps of an update, or None if there are no rollouts."""
+        return None
 
     def check(self, n_envs: int) -> None:
         """Check options against each other.
@@ -125,6 +133,10 @@ class PPOConfig(Algorithm):
     """Proximal policy optimisation."""
 
     warmup: ClassVar[tuple[str, ...]] = ("warmup_clip_range",)
+    live: ClassVar[tuple[str, ...]] = (
+        "learning_rate", "learning_rate_end", "lr_schedule", "batch_size", "n_epochs", "gamma", "gae_lambda",
+        "clip_range", "clip_range_end", "ent_coef", "ent_coef_end", "vf_coef", "max_grad_norm", "target_kl",
+    )  # fmt: skip
 
     learning_rate: LearningRate
     learning_rate_end: LastLearningRate
@@ -143,13 +155,17 @@ class PPOConfig(Algorithm):
     target_kl: Annotated[Positive | None, example(0.02)]
     policy_kwargs: PPOPolicyConfig
 
+    def rollout(self, n_envs: int) -> int:
+        """Return the environment steps of an update."""
+        return self.n_steps * n_envs
+
     def check(self, n_envs: int) -> None:
         """Check that minibatches divide the rollout.
 
         Raises:
             ConfigError: they do not, or the rollout has one sample.
         """
-        rollout = self.n_steps * n_envs
+        rollout = self.rollout(n_envs)
         if rollout % self.batch_size:
             small = [d for d in range(1, math.isqrt(rollout) + 1) if rollout % d == 0]
             best = min((*small, *(rollout // d for d in small)), key=lambda d: abs(d - self.batch_size))
@@ -181,6 +197,11 @@ class SACConfig(Algorithm):
     """Soft actor-critic."""
 
     warmup: ClassVar[tuple[str, ...]] = ("warmup_actor_scale",)
+    live: ClassVar[tuple[str, ...]] = (
+        "learning_rate", "learning_rate_end", "lr_schedule", "batch_size", "gamma", "tau", "target_entropy",
+        "gradient_steps", "policy_delay",
+    )  # fmt: skip
+    keeps_rewards: ClassVar[bool] = True
     needs: ClassVar[Mapping[str, Need]] = dict.fromkeys(
         ("sac.ent_coef_end", "curriculum.warmup_ent_coef"),
         Need(

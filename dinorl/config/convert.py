@@ -1,6 +1,7 @@
 """``dinorl convert DIR``: turns a folder of TOML stage files into a recipe.
 
     DIR/<species>/stage<n>_<anything>.toml   →   conf/recipe/<name>/<species>/<stage>.yaml
+    its table [jax]                          →   conf/recipe/<name>/<species>/<stage>/gpu.yaml, for experiment=gpu
 
 Values stay as they are. Keys that do not fit are listed with the reason.
 """
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 
 from dinorl.config import ALGORITHMS, STAGES, ConfigError, SpeciesConfig, conf_dir
 from dinorl.config.errors import nearest, unknown_option
+from dinorl.config.gpu_tables import overlay
 from dinorl.config.schema import stage_label
 from dinorl.config.species import species_config
 from dinorl.config.strict import FOREIGN, known_keys
@@ -36,6 +38,7 @@ class Converted:
     species: str
     stage: str
     content: dict[str, Any]
+    gpu: dict[str, Any] = field(default_factory=dict)  # overlay for experiment=gpu
     not_taken: list[tuple[str, str]] = field(default_factory=list)  # key, reason
 
 
@@ -59,10 +62,9 @@ def convert_file(path: Path, species: SpeciesConfig, stage: str) -> Converted:
         result.not_taken.append((f"stage.{key}", f"{value!r}: this stage of {species.name} is called {own_name}"))
     for name, table in tables.items():
         if name in FOREIGN:
-            result.content[name] = table
-            result.not_taken.append(
-                (f"{name}.*", "there is no JAX backend; kept verbatim under its own key, for the record")
-            )
+            result.content[name] = table  # for the record
+            result.gpu, skipped = overlay(table, tables, known)
+            result.not_taken += skipped
         elif name in TABLES and isinstance(table, dict):
             _take(table, name, known, result.content.setdefault(name, {}), result)
         else:
@@ -108,16 +110,11 @@ def convert(folder: Path) -> list[Converted]:
     return converted
 
 
-def write(converted: Converted, recipe: Path) -> Path:
-    """Write a recipe file and return its path."""
-    path = recipe / converted.species / f"{converted.stage}.yaml"
+def write(path: Path, content: dict[str, Any], source: str) -> None:
+    """Write a file of a recipe."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = (
-        f"# @package _global_\n# Made from {converted.source.parent.name}/{converted.source.name} "
-        "by dinorl convert; units and meanings are in conf/base.\n"
-    )
-    path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(converted.content)), encoding="utf-8")
-    return path
+    header = f"# @package _global_\n# Made from {source} by dinorl convert; units and meanings are in conf/base.\n"
+    path.write_text(header + OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
 
 
 def write_recipe(converted: Sequence[Converted], recipes: Path, name: str) -> list[str]:
@@ -139,6 +136,12 @@ def write_recipe(converted: Sequence[Converted], recipes: Path, name: str) -> li
     lines = []
     for one in converted:
         taken = sum(len(table) for table_name, table in one.content.items() if table_name not in FOREIGN)
-        lines.append(f"{write(one, recipes / name)}: {taken} keys from {one.source}")
+        source = f"{one.source.parent.name}/{one.source.name}"
+        stage = recipes / name / one.species / one.stage
+        write(path := stage.with_suffix(".yaml"), one.content, source)
+        lines.append(f"{path}: {taken} keys from {one.source}")
+        if one.gpu:
+            write(path := stage / "gpu.yaml", one.gpu, f"[jax] of {source}, for experiment=gpu,")
+            lines.append(f"{path}: its [jax] table, for experiment=gpu")
         lines += [f"    not taken: {key}: {reason}" for key, reason in one.not_taken]
     return lines

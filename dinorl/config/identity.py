@@ -17,12 +17,23 @@ NOT_TRAINED_ON = (
 
 def trained_on(config: Config) -> dict[str, object]:
     """Return the keys that affect training, ``{"ppo.gamma": …}``."""
-    return {key: value for key, value in flatten(config).items() if affects_training(key)}
+    before = _as_before(config)
+    return {key: value for key, value in flatten(config).items() if affects_training(key) and key not in before}
 
 
 def affects_training(key: str) -> bool:
     """Whether a key of the composed config affects training."""
     return key not in NOT_TRAINED_ON and key.partition(".")[0] not in NOT_TRAINED_ON
+
+
+def _as_before(config: Config) -> list[str]:
+    """Return keys that older runs lack, where they change nothing: those runs stay valid."""
+    sim, algo = config.sim, config.algo
+    keys = ["sim.backend", "sim.device", "sim.deterministic"] if sim.backend == "cpu" else []
+    if algo.device == "cpu" or (algo.device == "auto" and "cpu" in (sim.backend, sim.device)):
+        keys.append("algo.device")
+    updates = (f"curriculum.{what}_updates" for what in ("warmup", "ramp"))
+    return keys + [key for key in updates if not getattr(config.curriculum, key.partition(".")[2])]
 
 
 def identity(config: Config) -> str:

@@ -89,11 +89,15 @@ class StageConfig:
     index: Whole  # 1 | 2 | 3
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 @dataclass(config=NODE)
 class AlgoConfig:
     """The choice of an algorithm."""
 
     name: AlgorithmName
+    device: Device
 
 
 Ramp = Annotated[Steps, example(500000)]
@@ -122,6 +126,7 @@ class CurriculumConfig:
     required_consecutive: Annotated[OneOrMore, example(3)]
     on_budget: Literal["advance", "stop"]
     warmup_timesteps: Annotated[Steps, example(100000)]
+    warmup_updates: Annotated[Steps, example(20)]
     warmup_clip_range: Annotated[Positive | None, example(0.02)]
     warmup_ent_coef: Annotated[NonNegative | None, example(0.02)]
     warmup_actor_scale: Annotated[Share | None, example(0.0)]
@@ -135,6 +140,7 @@ class CurriculumConfig:
     episode_scale_start: Annotated[PositiveShare | None, example(0.2)]
     episode_ramp_timesteps: Ramp
     ramp_timesteps: Ramp
+    ramp_updates: Annotated[Steps, example(100)]
     ramp_start_value: Number | None
 
 
@@ -142,6 +148,9 @@ class CurriculumConfig:
 class SimConfig:
     """The simulation."""
 
+    backend: Literal["cpu", "warp"]
+    device: Device
+    deterministic: Flag
     n_envs: Annotated[Count, example(64)]
     threads: Annotated[Whole, Field(ge=0, le=1 << 10), example(0)]
     timestep: Annotated[Number, Field(gt=0, le=0.02), example(0.004)]
@@ -175,6 +184,8 @@ class TrackingConfig:
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]
+    models: Flag
+    system_metrics: Flag
     bundles: Annotated[Word | None, AfterValidator(_without_password), example("file:///tmp/bundles")]
     # set by the sweeper
     sweep: Word | None
@@ -216,6 +227,19 @@ class Config:
     def algorithm(self) -> Algorithm:
         """The options of the chosen algorithm."""
         return cast(Algorithm, getattr(self, self.algo.name))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Environment steps of the warm-up."""
+        return self.curriculum.warmup_timesteps + self._in_steps(self.curriculum.warmup_updates)
+
+    @property
+    def ramp_steps(self) -> int:
+        """Environment steps of the ramp of :data:`RAMPED_WEIGHT`."""
+        return self.curriculum.ramp_timesteps + self._in_steps(self.curriculum.ramp_updates)
+
+    def _in_steps(self, updates: int) -> int:
+        return updates * (self.algorithm.rollout(self.sim.n_envs) or 0)
 
     @property
     def stage_label(self) -> str:
@@ -272,6 +296,8 @@ class SearchConfig:
     metric: Word
     scheduler: Literal["asha", "median", "pbt", "none"]
     grace: Annotated[OneOrMore | None, example(250000)]
+    interval: Annotated[OneOrMore | None, example(500000)]
+    quantile: Annotated[Number, Field(gt=0, le=0.5), example(0.25)]
     reduction: Annotated[Number, Field(gt=1, le=1000), example(3)]
     jobs: Annotated[Count | None, example(2)]
 

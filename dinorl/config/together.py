@@ -21,6 +21,7 @@ def check_together(cfg: Config) -> None:
         ConfigError: some conflict.
     """
     cfg.algorithm.check(cfg.sim.n_envs)
+    _check_updates(cfg)
     _check_success_bound(cfg.curriculum.min_success_lcb, cfg.eval.episodes)
     if len(cfg.species.gait_phase) != len(cfg.species.feet):
         raise ConfigError(
@@ -28,6 +29,25 @@ def check_together(cfg: Config) -> None:
             found=str(cfg.species.gait_phase),
             expected=f"{len(cfg.species.feet)} numbers, one a foot",
         )
+
+
+def _check_updates(cfg: Config) -> None:
+    """Refuse lengths in updates where there are none, or beside the same length in steps."""
+    for what in ("warmup", "ramp"):
+        updates, timesteps = (getattr(cfg.curriculum, f"{what}_{unit}") for unit in ("updates", "timesteps"))
+        if not updates:
+            continue
+        key, other = f"curriculum.{what}_updates", f"curriculum.{what}_timesteps"
+        if cfg.algorithm.rollout(cfg.sim.n_envs) is None:
+            raise ConfigError(
+                f"{cfg.algo.name} has no rollouts to count", key=key, found=str(updates),
+                hint=f"Type {key}=0 {other}=100000",
+            )  # fmt: skip
+        if timesteps:
+            raise ConfigError(
+                f"{other}={timesteps} is given too, and one of them counts", key=key, found=str(updates),
+                hint=f"Type {other}=0, or {key}=0",
+            )  # fmt: skip
 
 
 def _check_success_bound(asked: float | None, episodes: int) -> None:
@@ -90,6 +110,10 @@ NEEDS: dict[str, Need] = {
         lambda c: c.curriculum.hand_over in POLICY_HANDED_OVER, "no policy is handed over",
         "Type curriculum.hand_over=all",
     ),
+    "sim.device": Need(lambda c: c.sim.backend == "warp", "only warp has devices", "Type sim.backend=warp"),
+    "sim.deterministic": Need(
+        lambda c: c.sim.backend == "warp", "the cpu backend always is", "Type sim.backend=warp"
+    ),
     "warm_start": Need(
         lambda c: c.curriculum.hand_over != "nothing", "nothing is handed over", "Type curriculum.hand_over=all"
     ),
@@ -103,5 +127,14 @@ NEEDS: dict[str, Need] = {
     ),
     **_ramp("curriculum.bearing_scale_start", "curriculum.bearing_ramp_timesteps", "scale", 0.5),
     **_ramp("curriculum.episode_scale_start", "curriculum.episode_ramp_timesteps", "scale", 0.2),
-    **_ramp("curriculum.ramp_start_value", "curriculum.ramp_timesteps", "value", 0.2),
+    "curriculum.ramp_start_value": Need(
+        lambda c: c.ramp_steps > 0, "the ramp takes no time", "Type curriculum.ramp_timesteps=500000"
+    ),
+    **dict.fromkeys(
+        ("curriculum.ramp_timesteps", "curriculum.ramp_updates"),
+        Need(
+            lambda c: c.curriculum.ramp_start_value is not None, "there is no value to begin with",
+            "Type curriculum.ramp_start_value=0.2",
+        ),
+    ),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from dinorl.config import Config
 from dinorl.envs.batch import BatchEnv
 from dinorl.evaluation.metrics import measure
 from dinorl.evaluation.recorder import Recorder
+from dinorl.sim.devices import on_cpu
 from dinorl.sim.random import uniform
 
 # (n, obs) float32 → (n, actuators)
@@ -17,7 +18,7 @@ Policy = Callable[[np.ndarray], np.ndarray]
 
 
 class Evaluator:
-    """A batch with one animal per episode, on seeds that training never uses.
+    """A batch with one animal per episode, on seeds that training never uses, in MuJoCo on the CPU.
 
     Args:
         cfg: the composed config; its reward weights apply, whatever training ramps.
@@ -26,7 +27,7 @@ class Evaluator:
     """
 
     def __init__(self, cfg: Config, episodes: int | None = None, seed: int | None = None) -> None:
-        self.batch = BatchEnv(cfg, cfg.eval.episodes if episodes is None else episodes)
+        self.batch = BatchEnv(on_cpu(cfg), cfg.eval.episodes if episodes is None else episodes)
         self.seed = cfg.eval.seed if seed is None else seed
 
     def run(self, policy: Policy) -> dict[str, float]:

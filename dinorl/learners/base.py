@@ -15,6 +15,7 @@ import numpy as np
 from dinorl.config import Config, HandOver
 from dinorl.envs.batch import BatchEnv, Episodes
 from dinorl.evaluation.evaluator import Policy
+from dinorl.sim.devices import on_cpu
 
 Arrays = dict[str, np.ndarray]
 
@@ -124,7 +125,11 @@ def make_learner(cfg: Config, learning: bool = True) -> Learner:
 
     Args:
         cfg: the composed config.
-        learning: False to act only: one animal, minimal buffers.
+        learning: False to act only: one animal, minimal buffers, on the CPU.
+
+    Raises:
+        ConfigError: MuJoCo Warp or a GPU is missing.
     """
+    cfg = cfg if learning else on_cpu(cfg)
     learner: Learner = import_module(f"dinorl.learners.{cfg.algo.name}").make(cfg, learning)
     return learner

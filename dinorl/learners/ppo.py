@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dinorl.config import Config
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+from dinorl.sim.devices import learning_device
 
 
 def make(cfg: Config, learning: bool) -> PPOLearner:
@@ -23,7 +24,7 @@ def make(cfg: Config, learning: bool) -> PPOLearner:
 def clip_schedule(cfg: Config) -> Schedule:
     """Return the clip range over the stage."""
     base = schedule(cfg.ppo.clip_range, cfg.ppo.clip_range_end, cfg.ppo.lr_schedule)
-    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg.curriculum)
+    return warm_up(base, cfg.curriculum.warmup_clip_range, cfg)
 
 
 class PPOLearner(SB3Learner):
@@ -35,7 +36,7 @@ class PPOLearner(SB3Learner):
 
     def __init__(self, cfg: Config, env: VecNormalize) -> None:
         ppo = cfg.ppo
-        self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg.curriculum)
+        self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg)
         model = PPO(
             "MlpPolicy",
             env,
@@ -56,7 +57,7 @@ class PPOLearner(SB3Learner):
                 "log_std_init": ppo.policy_kwargs.log_std_init,
             },
             seed=cfg.seed,
-            device="cpu",
+            device=learning_device(cfg.sim, cfg.algo),
         )
         super().__init__(cfg, model, env)
 

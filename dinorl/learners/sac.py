@@ -29,6 +29,7 @@ from dinorl.learners import replay, state
 from dinorl.learners.base import Arrays
 from dinorl.learners.sb3 import ACTIVATIONS, SB3Learner, make_env, raw_env
 from dinorl.learners.schedules import Schedule, entropy_schedule, schedule, warm_up
+from dinorl.sim.devices import learning_device
 from dinorl.tasks.declare import logged_name
 
 # Learning actor in optimizer.npz; policy.npz has its average.
@@ -68,7 +69,7 @@ def actor_schedule(cfg: Config) -> Schedule:
 
     After a warm start the critics still expect the last stage's rewards; following them would unlearn the policy.
     """
-    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg.curriculum)
+    return warm_up(lambda remaining: 1.0, cfg.curriculum.warmup_actor_scale, cfg)
 
 
 class LayerNormCritic(ContinuousCritic):
@@ -284,15 +285,13 @@ class SACLearner(SB3Learner):
                 "activation_fn": ACTIVATIONS[sac.policy_kwargs.activation_fn],
             },
             seed=cfg.seed,
-            device="cpu",
+            device=learning_device(cfg.sim, cfg.algo),
         )
         model.actor_share, model.actor_tau, model.policy_delay = actor_schedule(cfg), sac.actor_tau, sac.policy_delay
         super().__init__(cfg, model, env)
         self.resumable = sac.save_replay_buffer
         self.raw.do_meanwhile(self._update, parallel)
-        self._entropy = (
-            None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg.curriculum)
-        )
+        self._entropy = None if tuned else entropy_schedule(float(sac.ent_coef), sac.ent_coef_end, sac.lr_schedule, cfg)
         # start at the home pose; large random actions only teach falling
         _settle(model.actor.mu, 0.0)
         self.explore(sac.policy_kwargs.log_std_init)
@@ -336,7 +335,7 @@ class SACLearner(SB3Learner):
         """Return the files of a bundle: the average actor in ``policy``, the learning one in ``optimizer``."""
         files = super().state()
         if self.model.log_ent_coef is not None:
-            files["optimizer"]["log_ent_coef"] = self.model.log_ent_coef.detach().numpy()
+            files["optimizer"]["log_ent_coef"] = self.model.log_ent_coef.detach().cpu().numpy()
         if self.model.average is not None:
             actor = state.module_arrays(self.model.actor.state_dict())
             files["optimizer"] |= {ACTOR + key: value for key, value in actor.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dinorl.config import CurriculumConfig
+from dinorl.config import Config
 
 Schedule = Callable[[float], float]
 
@@ -22,14 +22,14 @@ def schedule(start: float, end: float | None, shape: str) -> Schedule:
     return lambda remaining: end + (start - end) * max(remaining, 0.0)
 
 
-def warm_up(base: Schedule, value: float | None, curriculum: CurriculumConfig) -> Schedule:
-    """Return ``base`` with ``value`` during the first ``warmup_timesteps`` of the stage."""
-    if value is None or not curriculum.warmup_timesteps:
+def warm_up(base: Schedule, value: float | None, cfg: Config) -> Schedule:
+    """Return ``base`` with ``value`` during the stage's warm-up."""
+    if value is None or not cfg.warmup_steps:
         return base
-    share = min(curriculum.warmup_timesteps / curriculum.timesteps, 1.0)
+    share = min(cfg.warmup_steps / cfg.curriculum.timesteps, 1.0)
     return lambda remaining: value if 1.0 - remaining < share else base(remaining)
 
 
-def entropy_schedule(start: float, end: float | None, shape: str, curriculum: CurriculumConfig) -> Schedule:
+def entropy_schedule(start: float, end: float | None, shape: str, cfg: Config) -> Schedule:
     """Return the entropy coefficient over the stage, its warm-up included."""
-    return warm_up(schedule(start, end, shape), curriculum.warmup_ent_coef, curriculum)
+    return warm_up(schedule(start, end, shape), cfg.curriculum.warmup_ent_coef, cfg)

@@ -23,7 +23,7 @@ def module_arrays(state: Mapping[str, torch.Tensor]) -> Arrays:
 def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> Arrays:
     """Return optimizers' state, ``<name>/<parameter>/<quantity>``."""
     return {
-        f"{name}/{index}/{key}": np.asarray(value)
+        f"{name}/{index}/{key}": torch.as_tensor(value).cpu().numpy()
         for name, optimizer in optimizers.items()
         for index, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
@@ -65,10 +65,11 @@ def load_statistics(arrays: Mapping[str, np.ndarray], name: str, rms: Any) -> No
 
 
 def random_arrays() -> Arrays:
-    """Return the state of the process's random generators: torch, NumPy, Python."""
+    """Return the state of the process's random generators: torch, on a GPU too, NumPy, Python."""
     _, keys, *rest = np.random.get_state()
     _, internal, _ = random.getstate()
-    return {
+    gpu = {"torch_cuda": torch.cuda.get_rng_state().numpy()} if _on_gpu() else {}
+    return gpu | {
         "torch": torch.get_rng_state().numpy(),
         "numpy_keys": np.asarray(keys),
         "numpy_rest": np.asarray(rest, dtype=np.float64),
@@ -79,6 +80,13 @@ def random_arrays() -> Arrays:
 def load_random(arrays: Mapping[str, np.ndarray]) -> None:
     """Set the process's random generators."""
     torch.set_rng_state(torch.from_numpy(arrays["torch"]))
+    if "torch_cuda" in arrays and _on_gpu():
+        torch.cuda.set_rng_state(torch.from_numpy(arrays["torch_cuda"]))
     position, has_gauss, cached = arrays["numpy_rest"]
     np.random.set_state(("MT19937", arrays["numpy_keys"], int(position), int(has_gauss), float(cached)))
     random.setstate((random.getstate()[0], tuple(int(n) for n in arrays["python"]), None))
+
+
+def _on_gpu() -> bool:
+    """Whether torch has used a GPU in this process."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -29,10 +29,10 @@ def ask(space: Space, trials: Sequence[Values], entries: Sequence[Entry], seed: 
         seed: of the search.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    domains = OptunaSearch.convert_search_space({axis.key: _domain(axis) for axis in space.axes})
     for attempt in range(_ATTEMPTS):
         searcher = OptunaSearch(
-            {axis.key: _domain(axis) for axis in space.axes}, metric=SCORE, mode="max",
-            seed=seed + _ATTEMPTS * len(trials) + attempt,
+            domains, metric=SCORE, mode="max", seed=seed + _ATTEMPTS * len(trials) + attempt
         )  # fmt: skip
         for number, values in enumerate(trials):
             _tell(searcher, space, values, [entry for entry in entries if entry.report.trial == number])

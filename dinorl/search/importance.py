@@ -28,15 +28,6 @@ class Importance:
         return self.low > 0.0
 
 
-def encode(axis: Axis, value: str) -> float:
-    """Return a value as a number: its logarithm where that is drawn, else itself, else its position."""
-    try:
-        number = float(value)
-    except ValueError:
-        return float(axis.choices.index(value))
-    return float(np.log(number)) if axis.interval and axis.interval.log else number
-
-
 def importance(axes: Sequence[Axis], trials: Sequence[Values], scores: Sequence[float]) -> list[Importance] | None:
     """Return each key's permutation importance in a random forest (Breiman 2001), the largest first.
 
@@ -51,7 +42,7 @@ def importance(axes: Sequence[Axis], trials: Sequence[Values], scores: Sequence[
     n, target = len(trials), np.asarray(scores, dtype=float)
     if n < MIN_TRIALS or np.ptp(target) == 0.0:
         return None
-    features = np.array([[encode(axis, values[axis.key]) for axis in axes] for values in trials])
+    features = np.array([[axis.number(values[axis.key]) for axis in axes] for values in trials])
     target = (target - target.mean()) / target.std()
     random = np.random.default_rng(0)
     drops = np.zeros((_ROUNDS, len(axes)))

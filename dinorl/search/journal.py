@@ -1,10 +1,9 @@
-"""The memory of a search: its trials, and every report with its decision, in order."""
+"""The memory of a search: its trials, every report with its decision, and every exchange, in order."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from dinorl.config import ConfigError
 from dinorl.files.run_folder import SearchFiles, as_json, write_json
 from dinorl.search.space import Values
 
-# Decisions on a report.
-CONTINUE, PRUNE, END = "continue", "prune", "end"
-# Options that may change when a search is resumed.
+# Decisions on a report; a paused trial of a population continues, too.
+CONTINUE, PRUNE, END, PAUSE = "continue", "prune", "end", "pause"
+# Options that may change when a search is resumed; a population keeps its size.
 FREE = ("samples", "jobs")
+FREE_OF_POPULATION = ("jobs",)
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,71 @@ class Entry:
     decision: str
 
 
-class Journal:
-    """The file of a search's reports.
+@dataclass(frozen=True)
+class Takeover:
+    """A member of a population resumes from another's bundle, with other values."""
 
-    A report is written before its decision has an effect, so a search that is killed at any moment knows them all.
+    trial: int
+    source: int  # whose bundle
+    values: Values
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the members of a population take over from each other, at equal steps."""
+
+    steps: int
+    takeovers: tuple[Takeover, ...]
+    after: int  # reports before it
+
+
+class Journal:
+    """The file of a search's reports and exchanges.
+
+    Each is written before it has an effect, so a search that is killed at any moment knows them all.
 
     Args:
         folder: of the search.
+
+    Attributes:
+        entries: reports with their decisions.
+        exchanges: of a population.
+        complete: how many of them have an effect in the run folders.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = SearchFiles(folder).journal
-        self.entries: list[Entry] = list(self._read())
+        self.entries: list[Entry] = []
+        self.exchanges: list[Exchange] = []
+        self.complete = 0
+        self._read()
 
     def append(self, entry: Entry) -> None:
         """Write an entry, durably."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(as_json(asdict(entry.report) | {"decision": entry.decision}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._write(asdict(entry.report) | {"decision": entry.decision})
         self.entries.append(entry)
 
-    def _read(self) -> Iterator[Entry]:
-        """Yield the entries; cut off a line that was being written."""
+    def begin_exchange(self, exchange: Exchange) -> None:
+        """Write an exchange, durably, before any member takes over a bundle."""
+        self._write(asdict(exchange))
+        self.exchanges.append(exchange)
+
+    def complete_exchange(self) -> None:
+        """Write, durably, that the members have taken over their bundles."""
+        self._write({"complete": self.complete + 1})
+        self.complete += 1
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(as_json(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> None:
+        """Read the file; cut off a line that was being written."""
         if not self.path.exists():
             return
-        whole, names = 0, {field.name for field in fields(Report)}
+        whole = 0
         with self.path.open("rb") as file:
             for line in file:
                 try:
@@ -76,9 +115,20 @@ class Journal:
                 if content is None:
                     break
                 whole += len(line)
-                known = {key: value for key, value in content.items() if key in names}
-                yield Entry(Report(**known | {"scores": tuple(content["scores"])}), content["decision"])
+                if "takeovers" in content:
+                    taken = tuple(Takeover(**one) for one in content["takeovers"])
+                    self.exchanges.append(Exchange(content["steps"], taken, content["after"]))
+                elif "complete" in content:
+                    self.complete = content["complete"]
+                else:
+                    self.entries.append(_entry(content))
         os.truncate(self.path, whole)
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    names = {field.name for field in fields(Report)}
+    known = {key: value for key, value in content.items() if key in names}
+    return Entry(Report(**known | {"scores": tuple(content["scores"])}), content["decision"])
 
 
 class Memory:
@@ -123,10 +173,11 @@ class Memory:
         before = self.read()
         if before is None:
             return
+        free = FREE_OF_POPULATION if options["scheduler"] == "pbt" else FREE
         changed = [
-            f"search.{key} was {before['options'].get(key)}, is {value}"
+            f"search.{key} was {before['options'][key]}, is {value}"
             for key, value in options.items()
-            if key not in FREE and before["options"].get(key) != value
+            if key not in free and before["options"].get(key, value) != value
         ]
         old = before["space"]
         changed += [f"{key} was {old.get(key, 'fixed')}, is {now}" for key, now in space.items() if old.get(key) != now]

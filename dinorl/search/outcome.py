@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dinorl.config import SearchConfig
 from dinorl.files.run_folder import read_status
 from dinorl.search.importance import Importance, importance
 from dinorl.search.journal import END, PRUNE, Entry, Journal
+from dinorl.search.population import Change, schedule
 from dinorl.search.score import score, together
 from dinorl.search.space import Axis, Values
 from dinorl.search.trials import Trial, Trials
@@ -30,6 +31,7 @@ class Row:
     trained: int  # environment steps of all seeds
     curve: tuple[tuple[int, float], ...] = ()  # (steps, score) of every report
     error: str = ""
+    schedule: tuple[Change, ...] = ()  # of its policy, in a population; the trial's values are the last
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Outcome:
         trained: environment steps of all trials.
         unpruned: at most so many without pruning.
         common: environment steps that every trial reached, where keys are compared.
-        importance: of the keys; None: too few trials.
+        importance: of the keys; None: too few trials, or their values have changed.
+        takeovers: in a population; None: it is none.
     """
 
     rows: list[Row]
@@ -50,6 +53,7 @@ class Outcome:
     common: int
     importance: list[Importance] | None
     failed: list[int] = field(default_factory=list)
+    takeovers: int | None = None
 
     @classmethod
     def of(
@@ -60,6 +64,10 @@ class Outcome:
         for entry in journal.entries:
             entries.setdefault(entry.report.trial, []).append(entry)
         rows = [_row(trial, entries.get(trial.number, []), trials, folder, options) for trial in trials.each]
+        population = options.scheduler == "pbt"
+        if population:
+            initial = [trial.values for trial in trials.each]
+            rows = [_scheduled(row, schedule(initial, journal.exchanges, row.trial.number)) for row in rows]
         whole = sum(trials.budgets) * options.seeds
         over = (PASSED, FINISHED)
         compared = [row for row in rows if row.curve]
@@ -71,8 +79,9 @@ class Outcome:
             sum(row.trained for row in rows),
             sum(row.trained if row.outcome in over else whole for row in rows),
             common,
-            importance(axes, values, scores),
+            None if population else importance(axes, values, scores),
             [row.trial.number for row in rows if row.outcome in (FAILED, UNFINISHED)],
+            sum(len(exchange.takeovers) for exchange in journal.exchanges) if population else None,
         )
 
     @property
@@ -119,6 +128,11 @@ def _row(trial: Trial, entries: Sequence[Entry], trials: Trials, folder: Path, o
         outcome = UNFINISHED
     steps = reports[-1].steps if reports else 0
     return Row(trial, outcome, steps, value, max(e.report.trained for e in entries), curve, last.report.failed)
+
+
+def _scheduled(row: Row, changes: Sequence[Change]) -> Row:
+    """Return a row of a population's member, with its policy's values."""
+    return replace(row, trial=replace(row.trial, values=changes[-1].values), schedule=tuple(changes))
 
 
 def _best_score(trial: Trial, folder: Path, metric: str, last: float) -> float:

@@ -42,12 +42,12 @@ def plot_keys(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
     for axis, key in zip(axes, keys, strict=True):
         for name in (*_COLORS, ""):
             rows = [row for row in outcome.rows if row.curve and _kind(row) == name]
-            values = [_position(key, row.trial.values[key.key]) for row in rows]
+            values = [key.number(row.trial.values[key.key]) for row in rows]
             scores = [next(score for steps, score in row.curve if steps >= outcome.common) for row in rows]
             axis.plot(values, scores, "o", color=_COLORS.get(name, _OTHER), alpha=0.8, label=name or "other")
-        if key.interval is not None and key.interval.log:
+        if key.log:
             axis.set_xscale("log")
-        if not _numbers(key):
+        if not key.numeric:
             axis.set_xticks(range(len(key.choices)), key.choices)
         axis.set_xlabel(key.key)
     axes[0].set_ylabel(f"score at {outcome.common:,} steps")
@@ -55,22 +55,32 @@ def plot_keys(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
     figure.savefig(path)
 
 
-def _figure(number: int) -> tuple[Figure, list]:  # type: ignore[type-arg]  # matplotlib's axes
+def plot_schedules(outcome: Outcome, keys: Sequence[Axis], path: Path) -> None:
+    """Draw the values that each policy of a population was trained with, over environment steps."""
+    figure, axes = _figure(len(keys), sharey=False)
+    for axis, key in zip(axes, keys, strict=True):
+        for row in reversed(outcome.rows):
+            steps = [change.steps for change in row.schedule]
+            values = [key.number(change.values[key.key]) for change in row.schedule]
+            best = row is outcome.best
+            axis.step(
+                [*steps, max(row.steps, steps[-1])], [*values, values[-1]], where="post",
+                color=_COLORS.get(row.outcome, _OTHER), linewidth=2.5 if best else 1.0, alpha=1.0 if best else 0.6,
+            )  # fmt: skip
+        if key.log:
+            axis.set_yscale("log")
+        if not key.numeric:
+            axis.set_yticks(range(len(key.choices)), key.choices)
+        axis.set_xlabel("environment steps")
+        axis.set_ylabel(key.key)
+    figure.savefig(path)
+
+
+def _figure(number: int, sharey: bool = True) -> tuple[Figure, list]:  # type: ignore[type-arg]  # matplotlib's axes
     figure = Figure(figsize=(max(1.6, number) * _WIDTH, _HEIGHT), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, number, squeeze=False, sharey=True)[0])
+    return figure, list(figure.subplots(1, number, squeeze=False, sharey=sharey)[0])
 
 
 def _kind(row: Row) -> str:
     return row.outcome if row.outcome in _COLORS else ""
-
-
-def _numbers(axis: Axis) -> bool:
-    try:
-        return [float(choice) for choice in axis.choices] != []
-    except ValueError:
-        return False
-
-
-def _position(axis: Axis, value: str) -> float:
-    return float(value) if _numbers(axis) else float(axis.choices.index(value))

@@ -14,8 +14,10 @@ from dinorl.config.overrides import Setting
 from dinorl.files.run_folder import RunFolder, SearchFiles, whole_file
 from dinorl.search.importance import MIN_TRIALS
 from dinorl.search.outcome import PRUNED, Outcome, Row
+from dinorl.search.population import Change, interval
 from dinorl.search.space import Axis
-from dinorl.search.trials import Trials
+from dinorl.search.trials import Trials, shown
+from dinorl.tracking.describe import table
 from dinorl.tracking.terminal import console, say
 
 _SHOWN = 10  # best trials
@@ -43,20 +45,26 @@ def print_plan(
         "asha": f"asha lets one in {options.reduction:g} go on at {grace:,} steps, and at each {options.reduction:g} "
         "times as many",
         "median": f"from {grace:,} steps on, trials below the median end",
+        "pbt": f"every {interval(options, budget):,} steps, {options.quantile:.0%} resume from the best, with other "
+        "values",
     }.get(options.scheduler, "none is pruned")
     say(f"at most {budget * options.seeds * count:,} environment steps, {budget:,} per seed and trial; {pruning}")
 
 
 def write(outcome: Outcome, axes: Sequence[Axis], folder: Path) -> None:
     """Write the tables and figures into the search's folder."""
-    from dinorl.search.plots import plot_keys, plot_scores
+    from dinorl.search.plots import plot_keys, plot_schedules, plot_scores
 
     files = SearchFiles(folder)
-    rows = [
+    rows: list[list[object]] = [
         [row.trial.number, row.outcome, row.steps, row.trained, f"{row.score:.6g}", *row.trial.values.values()]
         for row in outcome.rows
     ]
-    _write(files.trials, ["trial", "outcome", "steps", "trained", "score", *(axis.key for axis in axes)], rows)
+    head = ["trial", "outcome", "steps", "trained", "score", *(axis.key for axis in axes)]
+    if outcome.takeovers is not None:
+        head.append("schedule")
+        rows = [[*cells, schedule_text(row.schedule)] for cells, row in zip(rows, outcome.rows, strict=True)]
+    _write(files.trials, head, rows)
     _write(
         files.importance, ["key", "importance", "low", "high"],
         [[one.key, f"{one.mean:.4f}", f"{one.low:.4f}", f"{one.high:.4f}"] for one in outcome.importance or ()],
@@ -64,7 +72,12 @@ def write(outcome: Outcome, axes: Sequence[Axis], folder: Path) -> None:
     with whole_file(files.scores) as path:
         plot_scores(outcome, path)
     with whole_file(files.keys) as path:
-        plot_keys(outcome, axes, path)
+        (plot_keys if outcome.takeovers is None else plot_schedules)(outcome, axes, path)
+
+
+def schedule_text(schedule: Sequence[Change]) -> str:
+    """Return a policy's values over environment steps, and in which trials it had them."""
+    return "; ".join(f"{one.steps}: {shown(one.values)} (trial {one.trial})" for one in schedule)
 
 
 def _write(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -93,17 +106,52 @@ def print_outcome(outcome: Outcome, axes: Sequence[Axis], folder: Path, command:
     if prunings := outcome.prunings():
         at = ", ".join(f"{number} at {steps:,} steps" for steps, number in prunings)
         say(f"pruned {len(outcome.rows) - len(over)} of {len(outcome.rows)}: {at}")
-    share = outcome.trained / max(1, outcome.unpruned)
-    say(f"{outcome.trained:,} environment steps, {share:.0%} of the {outcome.unpruned:,} at most without pruning")
-    _print_importance(outcome)
+    if outcome.takeovers is None:
+        share = outcome.trained / max(1, outcome.unpruned)
+        say(f"{outcome.trained:,} environment steps, {share:.0%} of the {outcome.unpruned:,} at most without pruning")
+        _print_importance(outcome)
+    else:
+        say(f"{outcome.trained:,} environment steps; {outcome.takeovers} times a trial resumed from a better one")
+        _print_schedule(outcome)
     for row in outcome.rows:
         if row.error:
             log = RunFolder(folder / row.trial.lineages[0].jobs[-1].folder).log
             say(f"FAILED: {row.trial.name}: {row.error}; log: {log}")
-    if outcome.best is not None:
+    if command:
         say(f"best:     {command}")
+    if outcome.best is not None:
         say(f"watch:    dinorl play {shlex.quote(str(folder / outcome.best.trial.lineages[0].jobs[-1].folder))}")
     say(f"figures:  {SearchFiles(folder).scores}, {SearchFiles(folder).keys.name}")
+
+
+def _print_schedule(outcome: Outcome) -> None:
+    if outcome.best is None:
+        return
+    values = outcome.best.trial.values
+    table = Table(title=f"how the policy of trial {outcome.best.trial.number} was trained", title_justify="left")
+    for column in ("from steps", "in trial", *values):
+        table.add_column(column, justify="left" if column in values else "right", overflow="fold")
+    for one in outcome.best.schedule:
+        table.add_row(f"{one.steps:,}", str(one.trial), *one.values.values())
+    console().print(table)
+
+
+def note(outcome: Outcome, axes: Sequence[Axis], winner: str, command: str) -> str:
+    """Return the note of the search's MLflow run, in Markdown.
+
+    Args:
+        outcome: of the search.
+        axes: its keys.
+        winner: the command that trains the best recipe.
+        command: the search's own.
+    """
+    head = ["trial", *(axis.key for axis in axes), "outcome", "steps", "score"]
+    rows = [
+        [row.trial.name, *row.trial.values.values(), row.outcome, f"{row.steps:,}", _number(row)]
+        for row in outcome.rows[:_SHOWN]
+    ]
+    best = f"best:\n\n```sh\n{winner}\n```\n\n" if winner else ""
+    return f"**{len(outcome.rows)} trials**\n\n{table(head, rows)}\n\n{best}```sh\n{command}\n```\n"
 
 
 def _print_importance(outcome: Outcome) -> None:
@@ -127,8 +175,8 @@ def _number(row: Row) -> str:
 
 
 def winning_command(outcome: Outcome, settings: Sequence[Setting], stages: Sequence[str], options: SearchConfig) -> str:
-    """Return the command that trains the best recipe; empty if no trial was finished."""
-    if outcome.best is None:
+    """Return the command that trains the best recipe; empty if no trial was finished, or values have changed."""
+    if outcome.best is None or outcome.takeovers is not None:
         return ""
     values = outcome.best.trial.values
     words = ["dinorl", f"stage={','.join(stages)}"]

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dinorl.config import Config, ConfigError, SearchConfig
 from dinorl.config.overrides import read_settings
 from dinorl.files.run_folder import RunFolder, read_status, write_status
 from dinorl.search import report
-from dinorl.search.journal import CONTINUE, END, PRUNE, Journal, Memory, Report
+from dinorl.search.journal import CONTINUE, END, PAUSE, PRUNE, Journal, Memory, Report, Takeover
 from dinorl.search.outcome import Outcome
+from dinorl.search.population import Population, check_population
 from dinorl.search.records import Records
 from dinorl.search.score import RETURN, check_metric
 from dinorl.search.space import Space, Values
-from dinorl.search.trials import Trial, Trials, make_trials
+from dinorl.search.trials import Trial, Trials, make_trials, shown
 from dinorl.sweep.launch import interrupting
 from dinorl.sweep.plan import Job
 from dinorl.sweep.run import JobsFailed, Sweep
@@ -29,6 +30,7 @@ from dinorl.sweep.settings import without_planning_keys
 from dinorl.sweep.workers import BASIC, RAY, JobsHere
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
+from dinorl.training import resume
 
 if TYPE_CHECKING:
     from dinorl.search.tuning import Spec
@@ -68,11 +70,11 @@ class Search(Sweep):
                 say(f"numbers would be in {uri_of(self.trials.plan.jobs[0].config.tracking)}")
                 return
             self.launching.prepare()
+            self.launching.check_devices(self.trials.plan)
             self.runs.create_store(self.trials.plan)
             with self.folder.held(self.trials.plan):
                 outcome = self._run_recorded(count)
-        command = report.winning_command(outcome, self.settings, self.stages, self.options)
-        report.print_outcome(outcome, self.space.axes, self.folder.path, command)
+        report.print_outcome(outcome, self.space.axes, self.folder.path, self._winner(outcome))
         if outcome.failed:
             raise JobsFailed(f"{len(outcome.failed)} of {len(outcome.rows)} trials failed")
 
@@ -80,13 +82,16 @@ class Search(Sweep):
         """Run the trials with MLflow's runs open, and write the report."""
         self._remember()
         journal = Journal(self.folder.path)
-        records = Records(self.folder, self.launching.call)
+        about = {f"search.{key}": str(value) for key, value in asdict(self.options).items()}
+        about |= {axis.key: axis.text() for axis in self.space.axes}
+        records = Records(self.folder, self.launching.call, about)
         try:
             records.open(self.trials)
             self._run(count, journal, records)
             outcome = Outcome.of(self.trials, self.space.axes, journal, self.folder.path, self.options)
             report.write(outcome, self.space.axes, self.folder.path)
-            records.close(self.trials, outcome, journal)
+            note = report.note(outcome, self.space.axes, self._winner(outcome), records.command)
+            records.close(self.trials, outcome, journal, note)
         except BaseException as error:
             records.close_interrupted(self.trials)
             if isinstance(error, KeyboardInterrupt):
@@ -94,16 +99,14 @@ class Search(Sweep):
             raise
         return outcome
 
+    def _winner(self, outcome: Outcome) -> str:
+        return report.winning_command(outcome, self.settings, self.stages, self.options)
+
     # What is checked before anything starts ---------------------------------------------------------------------------
 
     def _check_options(self) -> None:
         options = self.options
         check_metric(options.metric)
-        if options.scheduler == "pbt":
-            raise ConfigError(
-                "population based training is not there yet", key="search.scheduler", found="pbt",
-                expected="one of asha, median, none", hint="Type search.scheduler=asha",
-            )  # fmt: skip
         if options.algorithm == "optuna" and not _can_import("optuna"):
             raise ConfigError(
                 "Optuna is not installed", key="search.algorithm", found="optuna",
@@ -119,9 +122,11 @@ class Search(Sweep):
         """Return the trials that are known beforehand; each key's ends are checked, too."""
         first = {axis.key: axis.choices[0] for axis in self.space.axes}
         base = self._trials([first])
-        self.space.check_warm_start(base.own(base.each[0])[0])
-        self._trials(list(self.space.ends()))
         own = base.own(base.each[0])
+        self.space.check_warm_start(own[0])
+        if self.options.scheduler == "pbt":
+            check_population(own[0].config, self.space.axes, self.options, len(base.budgets))
+        self._trials(list(self.space.ends()))
         self.grace = self.options.grace or own[0].config.eval.every
         self._check_grace(sum(base.budgets))
         if self.options.algorithm != "optuna":
@@ -196,6 +201,7 @@ class Search(Sweep):
         threads = self.trials.each[0].lineages[0].jobs[-1].config.sim.threads
         alone = self.options.jobs == 1 and not threads
         cpus = usable if alone else threads or 1
+        population = self._population(budget, journal)
 
         def receive(given: Report) -> str:
             decision, new = judge.decide(given)
@@ -203,13 +209,24 @@ class Search(Sweep):
                 say(_line(given, decision, count, budget))
                 if given.failed:
                     self._mark_lost(self.trials.each[given.trial], given.failed)
+            if decision == CONTINUE and population is not None and population.pauses(given):
+                return PAUSE
             return decision
 
         jobs = [job for trial in left for job in self.trials.own(trial)]
-        specs = self._specs(left, more, jobs, 0 if alone else cpus, journal, records)
+        specs: Iterator[Spec | None] = self._specs(left, more, jobs, 0 if alone else cpus, journal, records)
+        starts = len(left) + more
+        if population is not None:
+            specs, starts = self._members(population, 0 if alone else cpus), population.most()
         here = JobsHere(self.folder, jobs)
         with ray_running(self.config.hydra.launcher, usable, self.folder.path), interrupting(here):
-            run_trials(specs, len(left) + more, receive, min(cpus, usable), self.options.jobs, self.launching.retries)
+            run_trials(specs, starts, receive, min(cpus, usable), self.options.jobs, self.launching.retries)
+
+    def _population(self, budget: int, journal: Journal) -> Population | None:
+        if self.options.scheduler != "pbt":
+            return None
+        values = [trial.values for trial in self.trials.each]
+        return Population(self.space.axes, values, self.options, self.grace, budget, journal)
 
     def _unfinished(self, journal: Journal) -> list[Trial]:
         """Return the trials that are not over, and those whose end did not reach their run folders."""
@@ -266,6 +283,31 @@ class Search(Sweep):
             records.open(self.trials, [trial])
             self._clear([trial])
             yield self._spec(trial, threads)
+
+    def _members(self, population: Population, threads: int) -> Iterator[Spec | None]:
+        """Yield what Tune needs of each member that starts or resumes; None while others train.
+
+        Args:
+            population: decides.
+            threads: see :meth:`_specs`.
+        """
+        from dinorl.search.tuning import Spec
+
+        jobs = [self.trials.own(trial)[0] for trial in self.trials.each]
+
+        def take_over(one: Takeover) -> None:
+            tracking: Any = OmegaConf.to_container(self._hydra_config(jobs[one.trial], threads).tracking, resolve=True)
+            resume.take_over(self.folder.run_dir(jobs[one.trial]), self.folder.run_dir(jobs[one.source]), tracking)
+            say(f"trial {one.trial} resumes from trial {one.source} with {shown(one.values)}")
+
+        for number in population.rounds(take_over):
+            if number is None:
+                yield None
+                continue
+            one = self._trials([population.values(number)])
+            now = one.own(one.each[0])[0]
+            job = replace(jobs[number], overrides=now.overrides, config=now.config)  # the member's key remains
+            yield Spec(number, self.options.metric, ((self._hydra_config(job, threads),),), population.goal)
 
     def _spec(self, trial: Trial, threads: int) -> Spec:
         from dinorl.search.tuning import Spec

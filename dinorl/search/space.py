@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +52,24 @@ class Axis:
         if self.interval is None:
             return self.choices[random.integers(len(self.choices))]
         return interval_value(self.interval, random.random())
+
+    @cached_property
+    def numeric(self) -> bool:
+        """Whether all its values are numbers."""
+        try:
+            [float(choice) for choice in self.choices]
+        except ValueError:
+            return False
+        return True
+
+    def number(self, value: str) -> float:
+        """Return a value as a number; of choices that are not all numbers, its position."""
+        return float(value) if self.numeric else float(self.choices.index(value))
+
+    @property
+    def log(self) -> bool:
+        """Whether it is drawn uniformly in its logarithm."""
+        return self.interval is not None and self.interval.log
 
     def text(self) -> str:
         """Return its values for people."""

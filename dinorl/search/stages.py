@@ -20,6 +20,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from dinorl.files.run_folder import RunFolder, read_status
+from dinorl.search.journal import CONTINUE, PAUSE, PRUNE
 from dinorl.sweep import isolate, job
 from dinorl.sweep.workers import run_composed
 from dinorl.tracking.listener import PASSED, Listener
@@ -55,12 +56,15 @@ class Reporting(Listener):
         self._connection, self._interruption = connection, interruption
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Send an evaluation; return the answer, whether to stop."""
+        """Send an evaluation; return whether the answer is to stop."""
         self._connection.send((step, {key: float(value) for key, value in metrics.items()}))
         while not self._connection.poll(POLL):
             if self._interruption.signum:
                 return False
-        return bool(self._connection.recv())
+        answer = self._connection.recv()
+        if answer == PAUSE:
+            self._interruption.request("paused by its search")
+        return bool(answer == PRUNE)
 
 
 def run_reporting(config: DictConfig, connection: Connection) -> dict[str, Any]:
@@ -104,7 +108,7 @@ class StageRun:
             StageFailed: it failed.
             BaseException: its process died or was interrupted.
         """
-        self._answer(stop=False)
+        self._answer(CONTINUE)
         try:
             steps, metrics = self._connection.recv()
         except EOFError:
@@ -114,30 +118,41 @@ class StageRun:
         passed = metrics.pop(PASSED) > 0.0
         last = passed or steps >= self._budget
         if last:
-            self._answer(stop=False)
+            self._answer(CONTINUE)
             self._end()
         return Evaluation(steps, metrics, last, passed)
 
     def stop(self) -> None:
         """End the stage as PRUNED, if it still runs."""
-        self._answer(stop=True)
+        self._answer(PRUNE)
         while self._thread.is_alive():
             try:
                 self._connection.recv()
-                self._connection.send(True)
+                self._connection.send(PRUNE)
             except (EOFError, OSError):
                 self._thread.join()
+
+    def pause(self) -> None:
+        """End the stage as INTERRUPTED, at the evaluation that :meth:`advance` has returned.
+
+        Raises:
+            StageFailed: it ended otherwise.
+        """
+        self._answer(PAUSE)
+        self._thread.join()
+        if not isinstance(self._error, KeyboardInterrupt):
+            raise StageFailed(f"it did not pause: {self._error or self._state.get('error')}")
 
     @property
     def gate(self) -> str:
         """The verdict of a stage that is over."""
         return str(self._state.get("gate"))
 
-    def _answer(self, stop: bool) -> None:
+    def _answer(self, answer: str) -> None:
         if self._asks:
             self._asks = False
             try:
-                self._connection.send(stop)
+                self._connection.send(answer)
             except OSError:
                 pass  # its end says why
 
@@ -200,6 +215,12 @@ class SeedRun:
         """End the running stage as PRUNED."""
         if self._run is not None:
             self._run.stop()
+            self._run = None
+
+    def pause(self) -> None:
+        """End the running stage as INTERRUPTED, to be resumed from its last evaluation."""
+        if self._run is not None:
+            self._run.pause()
             self._run = None
 
 

@@ -44,10 +44,11 @@ class Spec:
     number: int
     metric: str  # scored
     seeds: tuple[tuple[DictConfig, ...], ...]  # configs of the stages, with Hydra's
+    until: int | None = None  # environment steps, to pause at; None: train to the end
 
 
 class Trial(tune.Trainable):
-    """A trial: a step trains every seed until its next evaluation."""
+    """A trial: a step trains every seed until its next evaluation, and pauses them at ``Spec.until``."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin or resume the trial; its stages resume from their own bundles."""
@@ -60,6 +61,9 @@ class Trial(tune.Trainable):
         seeds, failed = self._seeds, ""
         try:
             advance_together(seeds)
+            if self._spec.until is not None and steps_together(seeds) >= self._spec.until:
+                for seed in seeds:
+                    seed.pause()
         except StageFailed as error:
             failed = str(error) or "failed"
         scores = tuple(score(seed.metrics, self._spec.metric) for seed in seeds if seed.metrics)
@@ -121,17 +125,17 @@ class Giving(Searcher):
     """Gives Tune the trials.
 
     Args:
-        specs: of the trials, in order; asked for one when it can start.
+        specs: of the trials, in order; asked for one when it can start. None: there is none yet.
     """
 
-    def __init__(self, specs: Iterator[Spec]) -> None:
+    def __init__(self, specs: Iterator[Spec | None]) -> None:
         super().__init__()
         self._specs = specs
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config."""
-        spec = next(self._specs, None)
-        return Searcher.FINISHED if spec is None else {"spec": spec}
+        spec = next(self._specs, Searcher.FINISHED)
+        return {"spec": spec} if isinstance(spec, Spec) else spec
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Do nothing: the judge knows."""
@@ -145,13 +149,14 @@ class Giving(Searcher):
 
 
 def run_trials(
-    specs: Iterator[Spec], count: int, receive: Callable[[Report], str], cpus: int, jobs: int | None, retries: int
-) -> None:
+    specs: Iterator[Spec | None], count: int, receive: Callable[[Report], str], cpus: int, jobs: int | None,
+    retries: int,
+) -> None:  # fmt: skip
     """Run trials to their ends.
 
     Args:
-        specs: of the trials.
-        count: their number.
+        specs: of the trials; see :class:`Giving`.
+        count: their number, at most.
         receive: takes a report and returns its decision.
         cpus: per trial.
         jobs: trials at once; None: as many as the CPUs allow.

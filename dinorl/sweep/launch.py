@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from dinorl.config.overrides import hydra_value
 from dinorl.config.species import SPECIES_DIR
 from dinorl.files.process import HURRY, on_stop
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
+from dinorl.sim.devices import beyond_cpu, places
 from dinorl.sweep import isolate as isolation
 from dinorl.sweep.folder import SweepFolder
 from dinorl.sweep.job import PATIENCE, busy
@@ -96,6 +97,18 @@ class Launching:
             log.warning("%s; trying again in the command's own", lost)
             return function(*arguments)
 
+    def check_devices(self, plan: Plan) -> None:
+        """Say where jobs run, if not simply on the CPU. Clusters have machines of their own, so jobs check there.
+
+        Raises:
+            ConfigError: this machine lacks something that they need.
+        """
+        stages = [(job.config.sim, job.config.algo) for job in plan.jobs]
+        special = [stage for stage in stages if beyond_cpu(*stage)]
+        if special and (self._count or self._launcher._target_ == BASIC):
+            for place in self.call(places, special):
+                say(place)
+
     @contextlib.contextmanager
     def connected(self, tracking: TrackingConfig) -> Iterator[None]:
         """Connect to where jobs run, and decide how bundles travel.
@@ -111,12 +124,15 @@ class Launching:
         finally:
             self._workers.close()
 
-    def run(self, plan: Plan, done: Set[str]) -> dict[str, State]:
+    def run(
+        self, plan: Plan, done: Set[str], over: Callable[[Plan, Job, Mapping[str, State]], None] = lambda *_: None
+    ) -> dict[str, State]:
         """Run all jobs except done ones, while :meth:`connected`.
 
         Args:
             plan: of the sweep.
             done: keys of the jobs to skip.
+            over: is called with each job that is over, and the states of all that are.
 
         Returns:
             The final state of each job, by its key.
@@ -124,7 +140,7 @@ class Launching:
         if self._depot is not None:
             self._send_starts(plan, self._depot, uri_of(plan.jobs[0].config.tracking))
         with interrupting(self._workers):
-            return _Run(self, self._workers, plan, done).states
+            return _Run(self, self._workers, plan, done, over).states
 
     def _send_starts(self, plan: Plan, depot: str, tracking: str) -> None:
         """Send what jobs need from the beginning: their lineages' MLflow runs, and bundles of this machine."""
@@ -217,7 +233,10 @@ def _own_bundle(job: Job) -> Path | None:
 class _Run:
     """One pass over a plan: starts jobs, retries lost ones, keeps their states."""
 
-    def __init__(self, launching: Launching, workers: Workers, plan: Plan, done: Set[str]) -> None:
+    def __init__(
+        self, launching: Launching, workers: Workers, plan: Plan, done: Set[str], over: Callable[..., None]
+    ) -> None:
+        self._over: Callable[[Job], None] = lambda job: over(plan, job, self.states)
         self.folder, self._launching, self._workers, self._done = launching.folder, launching, workers, done
         self.states: dict[str, State] = {}
         self._attempts: Counter[str] = Counter()
@@ -239,6 +258,8 @@ class _Run:
             self.folder.link_shared(job)
         elif (held := self._clear(job)) is not None:
             self.states[job.key] = held
+        if job.key in self.states:
+            self._over(job)
         return job.key in self.states
 
     def _blocked(self, job: Job) -> State | None:
@@ -299,6 +320,7 @@ class _Run:
             self._record(job, state, error)
         self.states[job.key] = state
         self.folder.link_shared(job)
+        self._over(job)
 
     def _record(self, job: Job, state: State, error: BaseException) -> None:
         """Write the state of a job that could not."""

@@ -26,6 +26,15 @@ def env_parameters() -> list[Parameter]:
     return list(known.values())
 
 
+def weight_keys(event_keys: Mapping[str, str]) -> list[str]:
+    """Return the keys of ``env`` that weigh rewards.
+
+    Args:
+        event_keys: see :func:`event_parameters`.
+    """
+    return [*TERMS, *(event_keys[role] for role in EVENT_TERMS if role in event_keys), "fall_penalty"]
+
+
 def event_parameters(keys: Mapping[str, str]) -> list[Parameter]:
     """Return the keys of ``env`` of a species' event.
 

@@ -28,6 +28,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._reason = ""
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
@@ -42,6 +43,11 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def request(self, reason: str) -> None:
+        """Stop the stage after its next checkpoint, as a signal does."""
+        self._receive_passed_on(PASSED_ON, None)
+        self._reason = reason
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.signum:
@@ -65,4 +71,4 @@ class Interruption:
             Interrupted: the stage stops now.
         """
         if self.signum and (kept or time.monotonic() - self._since > PATIENCE):
-            raise Interrupted(f"{signal.Signals(self.signum).name} at {timesteps:,} steps")
+            raise Interrupted(f"{self._reason or signal.Signals(self.signum).name} at {timesteps:,} steps")

@@ -16,7 +16,7 @@ def apply(cfg: Config, batch: BatchEnv, timesteps: int) -> None:
 def forward_vel_weight(cfg: Config, timesteps: int) -> float:
     """Return ``env.forward_vel_weight`` on its ramp."""
     curriculum = cfg.curriculum
-    return _ramp(curriculum.ramp_start_value, cfg.env.forward_vel_weight, curriculum.ramp_timesteps, timesteps)
+    return _ramp(curriculum.ramp_start_value, cfg.env.forward_vel_weight, cfg.ramp_steps, timesteps)
 
 
 def bearing_scale(cfg: Config, timesteps: int) -> float:

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from dinorl.bundle import write
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.locate import numbered
@@ -21,7 +23,7 @@ from dinorl.config import Config, ConfigError
 from dinorl.config.identity import identity
 from dinorl.config.species import same_model
 from dinorl.files.run_folder import BundleFolder, RunFolder, tidy
-from dinorl.files.untrusted import read_json
+from dinorl.files.untrusted import read_config, read_json
 from dinorl.learners.base import Learner
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,8 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
             continue
         learner.load(arrays)
         learner.restore(position, experience)
+        if bundle.config.env != cfg.env:  # returns under other weights do not compare
+            progress["best_rank"] = [False, None]
         return progress
     if damage is not None:
         raise ConfigError(
@@ -106,12 +110,34 @@ def resume(run_dir: Path, learner: Learner, cfg: Config) -> dict[str, Any] | Non
     return None
 
 
+def take_over(run_dir: Path, source: Path, tracking: Mapping[str, Any]) -> None:
+    """Replace what a run resumes from by another run's; the bundles say then whose they are.
+
+    Call it again after a kill: it is not atomic.
+
+    Args:
+        run_dir: of the run that will resume.
+        source: folder of a paused run of the same stage, animal and network.
+        tracking: node of the config of the run that will resume.
+    """
+    ours, theirs = RunFolder(run_dir), RunFolder(source)
+    for old, new in ((ours.bundles, theirs.bundles), (ours.replay, theirs.replay)):
+        shutil.rmtree(old, ignore_errors=True)
+        if new.is_dir():
+            tidy(new)
+            shutil.copytree(new, old)
+    for folder in map(BundleFolder, ours.bundles.iterdir()):
+        config = read_config(folder.config)
+        config.tracking = tracking
+        OmegaConf.save(config, folder.config)
+
+
 def clear(run_dir: Path) -> None:
     """Delete the files of an earlier, different attempt from a run folder."""
     run = RunFolder(run_dir)
     for folder in (run.bundles, run.replay, run.faults):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.eval_csv, run.video, run.evaluation):
+    for file in (run.eval_csv, run.null_policies, run.video, run.evaluation):
         file.unlink(missing_ok=True)
 
 

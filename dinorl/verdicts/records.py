@@ -16,7 +16,7 @@ from dinorl.config import ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.secrets import hide
 from dinorl.tracking.runs import no_collection, search
-from dinorl.tracking.store import FOLDER_TAG, client, database_path, default_uri, store_errors, unreachable
+from dinorl.tracking.store import FOLDER_TAG, analyze, client, database_path, default_uri, store_errors, unreachable
 from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
         raise ConfigError(
             f"{path}: there is no MLflow store", hint="Type the command where outputs/ is, or give --uri of a server"
         )
+    analyze(uri)
     try:
         found = {
             run.info.run_id: StageRun.of(run)
@@ -158,7 +159,7 @@ def _nothing(selection: Selection, uri: str) -> ConfigError:
 
 def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None = None) -> dict[str, dict[str, Curve]]:
     """Return metrics over environment steps, by run id and key; keys that a run lacks are left out."""
-    mlflow = client(uri or default_uri())  # its store has been analyzed: a search has found the runs
+    mlflow = client(uri or default_uri())
 
     def read(wanted: tuple[str, str]) -> Curve:
         points = {point.step: point.value for point in mlflow.get_metric_history(*wanted)}
