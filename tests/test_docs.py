@@ -31,7 +31,6 @@ MARKED = {
     ".ci/run",
     ".venv/bin/pre-commit install",
     "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup",
-    "dinorl bench --species trex",
     "dinorl bench --species trex --quick",
     "dinorl convert tables --name mine",
     "dinorl diagnose outputs/<sweep>/<name>-ppo-s0/1-balance",
@@ -73,7 +72,7 @@ def lines(text: str) -> list[str]:
 
 BLOCKS = [(path, found) for path in PAGES for found in BLOCK.finditer(path.read_text())]
 SHELL = {line: found["mark"] for _, found in BLOCKS if found["language"] == "sh" for line in lines(found["text"])}
-PYTHON = [(path, found["text"]) for path, found in BLOCKS if found["language"] == "python"]
+PYTHON = [(path, found["text"]) for path, found in BLOCKS if found["language"] == "python" and not found["mark"]]
 
 
 def dinorl_arguments(line: str) -> list[str] | None:

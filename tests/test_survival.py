@@ -87,7 +87,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     updates = [m.step for m in mlflow.get_metric_history(child.info.run_id, "train/loss")]
     assert updates == list(range(512, 10241, 256)), "an update's metrics are missing, or there twice"
     assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
-    assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
+    assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "stages.json", "tracking.jsonl", "tracking.sent"]
 
 
 def test_second_sigint_exits_immediately(tmp_path: Path) -> None:
