@@ -15,18 +15,18 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from commands import word
-from compared_runs import Evaluation, made
+from made_runs import STEPS, Evaluation, plain_run
 
 from dinorl.config import compose
 from dinorl.files.run_folder import RunFolder, SearchFiles, SweepFiles, write_json, write_status
 from dinorl.reports import films
 from dinorl.reports.films import SMALLER, TOO_LARGE, read_films
 from dinorl.reports.groups import ALL, group_names, grouped
-from dinorl.reports.heading import NOTE
 from dinorl.reports.page import Page
 from dinorl.reports.shares import OTHER, merged, shares
 from dinorl.reports.stages import StageRecord
 from dinorl.tracking import store
+from dinorl.tracking.describe import NOTE
 from dinorl.tracking.lineage import open_lineages
 from dinorl.tracking.spool import PARENT_TAG, Spool
 from dinorl.verdicts.records import Curve, StageRun
@@ -70,15 +70,15 @@ class Sweep:
     def stage(self, lineage: str, algo: str, seed: int, index: int, status: str = "DONE", gate: str = "passed") -> Path:
         """Add a stage's run and folder."""
         folder = self.folder / lineage / f"{index}-{STAGES[index]}"
-        run = made(
-            evaluations(algo, seed), stage=STAGES[index], seed=seed, algo=algo, sweep=self.folder.name, status=status,
-            gate=gate, params=PARAMS,
+        tags = {
+            "lineage": lineage, "status": status, "gate": gate, PARENT_TAG: Spool(folder.parent).run_id or "",
+            store.FOLDER_TAG: str(folder.absolute()),
+        }  # fmt: skip
+        run = plain_run(
+            evaluations(algo, seed), stage=STAGES[index], seed=seed, algo=algo, sweep=self.folder.name, tags=tags,
+            params=PARAMS,
         )  # fmt: skip
-        parent = Spool(folder.parent).run_id or ""
-        mlflow = store.client(store.default_uri())
-        for key, value in {"lineage": lineage, PARENT_TAG: parent, store.FOLDER_TAG: str(folder.absolute())}.items():
-            mlflow.set_tag(run, key, value)
-        mlflow.log_metric(run, "eval/null.zero.fall_rate", 0.75)
+        store.client(store.default_uri()).log_metric(run, "eval/null.zero.fall_rate", 0.75)
         write_status(folder, status=status, gate=gate, error=ERROR if status == "FAILED" else None, host="box")
         write_json(RunFolder(folder).sent, {"bytes": 0, "run_id": run})
         RunFolder(folder).log.write_text("log", encoding="utf-8")
@@ -195,7 +195,7 @@ def test_numbers_equal_records(page: Parsed) -> None:
     for algo in ("ppo", "sac"):
         for seed in range(3):
             lineage, gate, at, took, returned, length, falls = rows[f"trex-{algo}-s{seed}"]
-            assert (gate, at, took, length) == ("✓ passed", "0.30 M", "2.0", "900")
+            assert (gate, at, took, length) == ("✓ passed", f"{COUNT * STEPS / 1e6:.2f} M", "2.0", "900")
             assert returned == f"{100.0 * (COUNT - 1) + seed:.1f} ± 1.0"
             assert falls == f"{fall_rate(algo, seed, COUNT - 1):.1%}"
     assert rows["lineage"][-1] == "fallsgate: ≤ 5.0%"

@@ -11,11 +11,11 @@ from dinorl.config import ConfigError
 from dinorl.files.run_folder import BundleFolder, RunFolder
 from dinorl.files.untrusted import read_json
 from dinorl.reports.stages import StageRecord
+from dinorl.tracking.describe import NOTE
 from dinorl.tracking.spool import PARENT_TAG
 from dinorl.tracking.store import client, store_errors
 
 UNKNOWN = "not recorded"
-NOTE = "mlflow.note.content"  # tag of a run's description, in Markdown
 _COMMAND = re.compile(r"^```sh\n(.+?)\n```$", re.MULTILINE | re.DOTALL)
 _SHA = 12  # characters
 
