@@ -114,6 +114,15 @@ def test_keys_choose_among_values(here: Path, capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_older_run_had_default_setup(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    group(scores=BAD, params={"sim.backend": None})
+    runs = group("ppo.gamma=0.98", scores=GOOD, sweep="tried")
+    assert promote(runs[0]) == 0
+    warp = group("ppo.gamma=0.98", "sim.backend=warp", scores=GOOD, sweep="tried")
+    assert promote(warp[0]) == 1
+    assert "no finished run has the recipe's values" in capsys.readouterr().err
+
+
 def test_own_seeds_count_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     group(scores=BAD)
     runs = [made_run(*BITE, "ppo.gamma=0.98", scores=(s,), seed=0, sweep=f"again{s}") for s in GOOD]
@@ -165,6 +174,13 @@ def test_best_trial_of_search_is_meant(here: Path, capsys: pytest.CaptureFixture
     client(default_uri()).create_run("0", tags={"search": "found", "best_trial": "trial-1"})
     assert promote("found", "--force") == 0
     assert "+  gamma: 0.98" in capsys.readouterr().out
+
+
+def test_schedule_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    member = client(default_uri()).create_run("0", tags={"schedule": "0: ppo.gamma=0.97; 500000: ppo.gamma=0.98"})
+    run = made_run(*BITE, "ppo.gamma=0.98", tags={"mlflow.parentRunId": member.info.run_id})
+    assert promote(run, "--force", "--yes") == 1
+    assert "no recipe repeats the schedule of a population's member: 0: ppo.gamma=0.97" in capsys.readouterr().err
 
 
 def test_other_stage_of_lineage_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from dinorl.config.errors import nearest
 from dinorl.config.species import same_model
 from dinorl.files.run_folder import RunFolder, SearchFiles
 from dinorl.tracking.runs import search
-from dinorl.tracking.spool import Spool
+from dinorl.tracking.spool import PARENT_TAG, Spool
 from dinorl.verdicts.recipe import DEFAULT, Recipe
 from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.records import StageRun, read_runs
@@ -83,6 +83,7 @@ def chosen_task(request: Request) -> Task:
     """
     task = _one_task(_tasks(request))
     _check_model(task)
+    _check_constant(task.run, request.uri)
     return task
 
 
@@ -111,7 +112,9 @@ def find(where: str, uri: str | None) -> list[StageRun]:
             if best is None:
                 raise ConfigError(f"{where}: no trial of this search has been finished")
             runs = read_runs(Selection.parse(name), uri)
-            return [run for run in runs if run.tags["lineage"].startswith(f"{best}-s")]
+            if own := [run for run in runs if run.tags["lineage"].startswith(f"{best}-s")]:
+                return own
+            raise ConfigError(f"{where}: {best}, the best, has no finished runs of its own")
     return _done(read_runs(Selection.parse(where), uri), where)
 
 
@@ -172,3 +175,13 @@ def _check_model(task: Task) -> None:
         raise ConfigError(
             f"{task.run.name}: the model of {task.recipe.species} has changed since", hint="Train it again"
         )
+
+
+def _check_constant(run: StageRun, uri: str | None) -> None:
+    """Refuse a member of a population, whose values changed while it was trained."""
+    parent = run.tags.get(PARENT_TAG)
+    if parent is None:
+        return
+    for found in search(f"attributes.run_id = '{parent}'", uri, most=1):
+        if schedule := found.data.tags.get("schedule"):
+            raise ConfigError(f"{run.name}: no recipe repeats the schedule of a population's member: {schedule}")
