@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from dinorl.verdicts.history import Evaluation, History
 from dinorl.verdicts.measures import MEASURES, NotMeasured
 from dinorl.verdicts.playbook import Playbook, load
 from dinorl.verdicts.remedies import overrides
+
+REAL = json.loads((Path(__file__).parent / "data" / "sick_runs.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,17 @@ def test_sick_run_gets_overrides(name: str, playbook: Playbook) -> None:
     [diagnosis] = diagnose([sick(SICK[name])], playbook)
     found = next(one for one in diagnosis.found if one.name == name)
     assert found.evidence and diagnosis.proposals(found)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_run_is_diagnosed(name: str, playbook: Playbook) -> None:
+    """Short runs of the simulation that were made to be sick, by the overrides in the file."""
+    runs = []
+    for run in REAL[name]["runs"]:
+        evaluations = [Evaluation(**row) for row in run["evaluations"]]
+        kept = evaluations[run["kept"]]
+        runs.append(History(name, name, flatten(compose(run["overrides"])), "", evaluations, kept))
+    assert names(playbook, *runs) == set(REAL[name]["symptoms"])
 
 
 def test_seeds_that_differ(playbook: Playbook) -> None:

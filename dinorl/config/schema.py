@@ -184,6 +184,8 @@ class TrackingConfig:
     experiment: Word
     required: Flag
     log_every: Annotated[Positive, example(1)]
+    models: Flag
+    system_metrics: Flag
     bundles: Annotated[Word | None, AfterValidator(_without_password), example("file:///tmp/bundles")]
     # set by the sweeper
     sweep: Word | None

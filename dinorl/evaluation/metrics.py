@@ -45,8 +45,7 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = 0.95)
     """Return the one-sided lower bound of a success probability (Clopper & Pearson 1934)."""
     if successes == 0:
         return 0.0
-    # takes long to import, as scipy.stats.beta does longer
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv  # slow import; scipy.stats takes even longer
 
     return float(betaincinv(successes, trials - successes + 1, 1.0 - confidence))
 

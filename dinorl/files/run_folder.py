@@ -79,6 +79,12 @@ class TrackedFolder(Folder):
     sent = Entry("tracking.sent", "tracking/spool.py", "how many bytes of that have arrived, and the MLflow run")
 
 
+class LineageFiles(TrackedFolder):
+    """A lineage's own files, beside its stages."""
+
+    stages = Entry("stages.json", "sweep/parents.py", "a row each stage, as MLflow shows tables")
+
+
 class SearchFiles(TrackedFolder):
     """A search's own files, beside its trials' lineages."""
 
@@ -101,6 +107,7 @@ class RunFolder(TrackedFolder):
     replay = Entry("replay", "learners/replay.py", "SAC's replay buffer in segments, until the stage is done")
     faults = Entry("faults", "training/faults.py", "simulations that broke down")
     eval_csv = Entry("eval.csv", "training/evaluations.py", "every evaluation, a row each")
+    null_policies = Entry("null_policies.json", "training/stage.py", "metrics of doing nothing and of random actions")
     video = Entry("video.mp4", "bundle/film.py", "the animal, at real speed")
     evaluation = Entry("evaluation.json", "reports/results.py", "the best checkpoint's metrics on unseen seeds")
 

@@ -37,7 +37,7 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         return
     where = ", ".join(run.where for run in diagnosis.runs)
     yield where if where == name(diagnosis) else f"{name(diagnosis)}: {where}"
-    again = repeat(diagnosis.runs[0]) if diagnosis.found else []
+    again = _again(diagnosis)
     for found in diagnosis.found:
         yield from _symptom(found)
         proposals = diagnosis.proposals(found)
@@ -71,14 +71,20 @@ def _line(proposal: Proposal, again: list[str]) -> str:
     return f"{command(typed)}  # {'; '.join(notes)}"
 
 
+def _again(diagnosis: Diagnosis) -> list[str]:
+    """Return the arguments that repeat the run, or the runs of all seeds; empty if there is no reason to."""
+    first = diagnosis.runs[0]
+    seeds = f"seed={','.join(str(run.seed) for run in diagnosis.runs)}"
+    return [seeds if word == f"seed={first.seed}" else word for word in repeat(first)] if diagnosis.found else []
+
+
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return a diagnosis for JSON; commands have what repeats the run."""
     first = diagnosis.runs[0]
-    again = repeat(first) if diagnosis.found else []
     return {
         "runs": [run.where for run in diagnosis.runs], "name": name(diagnosis), "species": first.species,
         "stage": first.label, "algo": first.algo, "gate": first.gate, "steps": first.evaluations[-1].steps,
-        "repeat": again, "unmeasured": diagnosis.unmeasured,
+        "repeat": _again(diagnosis), "unmeasured": diagnosis.unmeasured,
         "symptoms": [
             {
                 "name": found.name, "title": found.symptom.title, "cause": found.symptom.cause,

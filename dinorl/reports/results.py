@@ -18,6 +18,7 @@ from dinorl.bundle.bundle import Bundle
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import RunFolder, read_status, write_json
 from dinorl.reports.evaluation import evaluate
+from dinorl.tracking import describe
 from dinorl.tracking.runs import finished_runs, folders
 from dinorl.tracking.store import FOLDER_TAG
 
@@ -146,8 +147,7 @@ def _dig(tree: Any, path: Sequence[str]) -> float:
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
     """Return rows as a Markdown table below :data:`HEADER`."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table)])
+    return describe.table(HEADER, table)
 
 
 def merged(table: str, measured: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

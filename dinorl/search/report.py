@@ -17,6 +17,7 @@ from dinorl.search.outcome import PRUNED, Outcome, Row
 from dinorl.search.population import Change, interval
 from dinorl.search.space import Axis
 from dinorl.search.trials import Trials, shown
+from dinorl.tracking.describe import table
 from dinorl.tracking.terminal import console, say
 
 _SHOWN = 10  # best trials
@@ -133,6 +134,24 @@ def _print_schedule(outcome: Outcome) -> None:
     for one in outcome.best.schedule:
         table.add_row(f"{one.steps:,}", str(one.trial), *one.values.values())
     console().print(table)
+
+
+def note(outcome: Outcome, axes: Sequence[Axis], winner: str, command: str) -> str:
+    """Return the note of the search's MLflow run, in Markdown.
+
+    Args:
+        outcome: of the search.
+        axes: its keys.
+        winner: the command that trains the best recipe.
+        command: the search's own.
+    """
+    head = ["trial", *(axis.key for axis in axes), "outcome", "steps", "score"]
+    rows = [
+        [row.trial.name, *row.trial.values.values(), row.outcome, f"{row.steps:,}", _number(row)]
+        for row in outcome.rows[:_SHOWN]
+    ]
+    best = f"best:\n\n```sh\n{winner}\n```\n\n" if winner else ""
+    return f"**{len(outcome.rows)} trials**\n\n{table(head, rows)}\n\n{best}```sh\n{command}\n```\n"
 
 
 def _print_importance(outcome: Outcome) -> None:

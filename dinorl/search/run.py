@@ -74,8 +74,7 @@ class Search(Sweep):
             self.runs.create_store(self.trials.plan)
             with self.folder.held(self.trials.plan):
                 outcome = self._run_recorded(count)
-        command = report.winning_command(outcome, self.settings, self.stages, self.options)
-        report.print_outcome(outcome, self.space.axes, self.folder.path, command)
+        report.print_outcome(outcome, self.space.axes, self.folder.path, self._winner(outcome))
         if outcome.failed:
             raise JobsFailed(f"{len(outcome.failed)} of {len(outcome.rows)} trials failed")
 
@@ -83,19 +82,25 @@ class Search(Sweep):
         """Run the trials with MLflow's runs open, and write the report."""
         self._remember()
         journal = Journal(self.folder.path)
-        records = Records(self.folder, self.launching.call)
+        about = {f"search.{key}": str(value) for key, value in asdict(self.options).items()}
+        about |= {axis.key: axis.text() for axis in self.space.axes}
+        records = Records(self.folder, self.launching.call, about)
         try:
             records.open(self.trials)
             self._run(count, journal, records)
             outcome = Outcome.of(self.trials, self.space.axes, journal, self.folder.path, self.options)
             report.write(outcome, self.space.axes, self.folder.path)
-            records.close(self.trials, outcome, journal)
+            note = report.note(outcome, self.space.axes, self._winner(outcome), records.command)
+            records.close(self.trials, outcome, journal, note)
         except BaseException as error:
             records.close_interrupted(self.trials)
             if isinstance(error, KeyboardInterrupt):
                 say(f"interrupted; to resume, type the same overrides with sweep.name={self.folder.path.name}")
             raise
         return outcome
+
+    def _winner(self, outcome: Outcome) -> str:
+        return report.winning_command(outcome, self.settings, self.stages, self.options)
 
     # What is checked before anything starts ---------------------------------------------------------------------------
 

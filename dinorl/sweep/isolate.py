@@ -36,6 +36,7 @@ _PRELOADED = [
     "dinorl.training.stage",
     "dinorl.tracking.tracker",
     "mlflow.store.tracking.sqlalchemy_store",  # imported late by MLflow
+    "scipy.special",  # imported late by evaluations
     "torch._dynamo",  # imported late by torch
 ]
 T = TypeVar("T")

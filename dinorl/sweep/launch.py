@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -124,12 +124,15 @@ class Launching:
         finally:
             self._workers.close()
 
-    def run(self, plan: Plan, done: Set[str]) -> dict[str, State]:
+    def run(
+        self, plan: Plan, done: Set[str], over: Callable[[Plan, Job, Mapping[str, State]], None] = lambda *_: None
+    ) -> dict[str, State]:
         """Run all jobs except done ones, while :meth:`connected`.
 
         Args:
             plan: of the sweep.
             done: keys of the jobs to skip.
+            over: is called with each job that is over, and the states of all that are.
 
         Returns:
             The final state of each job, by its key.
@@ -137,7 +140,7 @@ class Launching:
         if self._depot is not None:
             self._send_starts(plan, self._depot, uri_of(plan.jobs[0].config.tracking))
         with interrupting(self._workers):
-            return _Run(self, self._workers, plan, done).states
+            return _Run(self, self._workers, plan, done, over).states
 
     def _send_starts(self, plan: Plan, depot: str, tracking: str) -> None:
         """Send what jobs need from the beginning: their lineages' MLflow runs, and bundles of this machine."""
@@ -230,7 +233,10 @@ def _own_bundle(job: Job) -> Path | None:
 class _Run:
     """One pass over a plan: starts jobs, retries lost ones, keeps their states."""
 
-    def __init__(self, launching: Launching, workers: Workers, plan: Plan, done: Set[str]) -> None:
+    def __init__(
+        self, launching: Launching, workers: Workers, plan: Plan, done: Set[str], over: Callable[..., None]
+    ) -> None:
+        self._over: Callable[[Job], None] = lambda job: over(plan, job, self.states)
         self.folder, self._launching, self._workers, self._done = launching.folder, launching, workers, done
         self.states: dict[str, State] = {}
         self._attempts: Counter[str] = Counter()
@@ -252,6 +258,8 @@ class _Run:
             self.folder.link_shared(job)
         elif (held := self._clear(job)) is not None:
             self.states[job.key] = held
+        if job.key in self.states:
+            self._over(job)
         return job.key in self.states
 
     def _blocked(self, job: Job) -> State | None:
@@ -312,6 +320,7 @@ class _Run:
             self._record(job, state, error)
         self.states[job.key] = state
         self.folder.link_shared(job)
+        self._over(job)
 
     def _record(self, job: Job, state: State, error: BaseException) -> None:
         """Write the state of a job that could not."""

@@ -23,6 +23,7 @@ from dinorl.sweep.launch import Launching
 from dinorl.sweep.lineages import LineageRuns
 from dinorl.sweep.plan import Job, Plan, check_fits, make_plan
 from dinorl.sweep.settings import without_planning_keys
+from dinorl.tracking import system
 from dinorl.tracking.store import uri_of
 from dinorl.tracking.terminal import say
 
@@ -74,7 +75,7 @@ class Sweep:
                 report.print_plan(plan, store, self.folder.path, done)
                 try:
                     self.runs.open(plan)
-                    states = self.launching.run(plan, done)
+                    states = self.launching.run(plan, done, self.runs.job_over)
                     self.runs.close(plan, states)
                 except BaseException as error:
                     self.runs.close_interrupted(plan)
@@ -105,9 +106,11 @@ class Sweep:
             raise explain(error, overrides) from error
 
     def _check_files(self, plan: Plan) -> None:
-        """Check every animal's body and that bundles exist; print what is doubtful."""
+        """Check every animal's body, that bundles exist and system metrics can be read; print what is doubtful."""
         from dinorl.sim.check import check_bodies
 
+        for job in plan.jobs:
+            system.check(job.config.tracking)
         for doubt in check_bodies(job.config for job in plan.jobs):
             say(doubt)
         for job in plan.jobs:

@@ -37,6 +37,12 @@ class Listener:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Receive a complete file or folder."""
 
+    def log_model(self, path: Path, model: Mapping[str, Any]) -> None:
+        """Receive the best bundle; ``model`` describes it for :mod:`dinorl.tracking.models`."""
+
+    def note(self, text: str) -> None:
+        """Receive a description of the run, in Markdown."""
+
     def progress(self, progress: Progress) -> None:
         """Receive the progress, about once a second."""
 
@@ -86,6 +92,14 @@ class Listeners(Listener):
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Pass on an artifact."""
         self._each("log_artifact", path, folder)
+
+    def log_model(self, path: Path, model: Mapping[str, Any]) -> None:
+        """Pass on a model."""
+        self._each("log_model", path, model)
+
+    def note(self, text: str) -> None:
+        """Pass on a description."""
+        self._each("note", text)
 
     def progress(self, progress: Progress) -> None:
         """Pass on the progress."""

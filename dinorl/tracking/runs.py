@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING
 
 from dinorl.files.run_folder import TrackedFolder
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import (
-    DATABASE,
-    FOLDER_TAG,
-    OUTPUTS,
-    analyze,
-    client,
-    default_uri,
-    embedded_uri,
-    store_errors,
-)
+from dinorl.tracking.store import DATABASE, FOLDER_TAG, OUTPUTS, client, default_uri, embedded_uri, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,7 +25,8 @@ def finished_runs(sweep: str | None = None, uri: str | None = None) -> Iterator[
         sweep: only runs of this sweep.
         uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
     """
-    return search("tags.status = 'DONE'" + (f" and tags.sweep = '{sweep}'" if sweep else ""), uri)
+    wanted = "tags.status = 'DONE' and tags.stage LIKE '%'" + (f" and tags.sweep = '{sweep}'" if sweep else "")
+    return search(wanted, uri)
 
 
 def search(wanted: str, uri: str | None = None, most: int | None = None) -> Iterator[Run]:
@@ -45,9 +37,7 @@ def search(wanted: str, uri: str | None = None, most: int | None = None) -> Iter
         uri: see :func:`finished_runs`.
         most: how many; default all.
     """
-    uri = uri or default_uri()
-    analyze(uri)
-    mlflow = client(uri)
+    mlflow = client(uri or default_uri())
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     token: str | None = None
     while True:

@@ -16,6 +16,7 @@ from typing import Any
 
 from dinorl.config.secrets import hide
 from dinorl.files.run_folder import TrackedFolder, locked, whole_file, write_text
+from dinorl.tracking.models import log_model
 from dinorl.tracking.store import FOLDER_TAG, client, experiment_id, found_from
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Spool:
             state = {}
         self.sent: int = state.get("bytes", 0)
         self.run_id: str | None = state.get("run_id")
-        self.failed: list[dict[str, Any]] = state.get("failed", [])  # artifacts that could not be sent
+        self.failed: list[dict[str, Any]] = state.get("failed", [])  # artifacts and models that could not be sent
         self._client: Any = None
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
@@ -58,6 +59,11 @@ class Spool:
             if self.path.exists():
                 os.truncate(self.path, before)  # no partial line
             raise
+
+    def append_new(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Append the entries that are not there yet; see :meth:`append`."""
+        known = set(self.path.read_text(encoding="utf-8").splitlines()) if self.path.exists() else set()
+        self.append([entry for entry in entries if json.dumps(entry) not in known])
 
     def _whole(self) -> int:
         """Cut off an unfinished last line; return the file's size."""
@@ -174,7 +180,7 @@ class Spool:
             self._client = connected
         failed, self.failed = self.failed, []
         for entry in failed:
-            self._log_artifact(entry)
+            self._log_files(entry)
 
     def _active(self, header: dict[str, Any]) -> bool:
         from mlflow.exceptions import MlflowException
@@ -230,16 +236,18 @@ class Spool:
         if "tags" in entry:
             for key, value in entry["tags"].items():
                 self._client.set_tag(self.run_id, key, value)
-        elif "artifact" in entry:
-            self._log_artifact(entry)
+        elif "artifact" in entry or "model" in entry:
+            self._log_files(entry)
         elif "end" in entry:
             self._client.set_terminated(self.run_id, entry["end"], entry["time"])
 
-    def _log_artifact(self, entry: dict[str, Any]) -> None:
-        """Send a file or folder; one that fails does not hold up what comes after it."""
-        path = self.path.parent / entry["artifact"]
+    def _log_files(self, entry: dict[str, Any]) -> None:
+        """Send a file, folder or model; one that fails does not hold up what comes after it."""
+        path = self.path.parent / (entry["model"] if "model" in entry else entry["artifact"])
         try:
-            if path.is_dir():
+            if "model" in entry:
+                log_model(self._client, str(self.run_id), path, entry["about"])
+            elif path.is_dir():
                 self._client.log_artifacts(self.run_id, str(path), entry["folder"])
             elif path.exists():
                 self._client.log_artifact(self.run_id, str(path), entry["folder"])

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # a model takes no files of the working directory
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 
 
@@ -172,9 +175,7 @@ def _create_store(settings: TrackingConfig) -> str:
         return experiment_id(client(uri), settings.experiment)
     database = Path(path.partition("?")[0])
     database.parent.mkdir(parents=True, exist_ok=True)
-    lock = database.parent / LOCK
-    lock.touch()
-    with locked(lock, math.inf):
+    with alone(uri):
         if not database.exists():
             make_tables(database)
         artifacts = (database.parent / ARTIFACTS).absolute().as_uri()
@@ -182,6 +183,18 @@ def _create_store(settings: TrackingConfig) -> str:
             connection.execute("PRAGMA journal_mode=WAL")  # readers do not block writers
             _move_artifacts(connection, artifacts)
         return experiment_id(client(uri), settings.experiment, artifacts)
+
+
+@contextlib.contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Hold the lock of an embedded store; a server has none."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    lock = Path(uri.removeprefix(SQLITE).partition("?")[0]).parent / LOCK
+    lock.touch()
+    with locked(lock, math.inf):
+        yield
 
 
 def _move_artifacts(database: sqlite3.Connection, artifacts: str) -> None:

@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinorl.config import Config, ConfigError, flatten
+from dinorl.config import Config, ConfigError
 from dinorl.config.identity import identity
 from dinorl.config.secrets import hide
 from dinorl.files.provenance import git_sha
+from dinorl.tracking.describe import NOTE, acting, own_files, source_tags
 from dinorl.tracking.listener import Listener, Progress
 from dinorl.tracking.progress import StageProgress
 from dinorl.tracking.spool import Spool
 from dinorl.tracking.store import FOLDER_TAG, seen_from, store_errors, uri_of
+from dinorl.tracking.system import SystemMetrics
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class Tracker(Listener):
         stage = cfg.stage_label
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
         self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
-        self._every = cfg.tracking.log_every
+        self._settings = cfg.tracking
+        self._step = 0  # the latest
         self._spool = Spool(run_dir)
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._unwritten: list[dict[str, Any]] = []
@@ -59,11 +62,11 @@ class Tracker(Listener):
             "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
             "algo": cfg.algo.name, "seed": str(cfg.seed), "lineage": cfg.tracking.lineage or "",
             "lineages": cfg.tracking.lineages or "", "sweep": cfg.tracking.sweep or "", "git_sha": git_sha() or "",
-            "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()),
+            "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()), **source_tags(),
         }  # fmt: skip
         self._header = {
             "uri": seen_from(run_dir, uri_of(cfg.tracking)), "experiment": cfg.tracking.experiment, "tags": tags,
-            "params": flatten(cfg),
+            "params": acting(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
             "parent": cfg.tracking.parent and os.path.relpath(cfg.tracking.parent, run_dir), "job": identity(cfg),
         }  # fmt: skip
@@ -88,6 +91,7 @@ class Tracker(Listener):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queue metrics at an environment step, except NaN and infinity, which MLflow cannot plot."""
+        self._step = max(self._step, step)
         finite = {
             key: float(value)
             for key, value in metrics.items()
@@ -99,6 +103,15 @@ class Tracker(Listener):
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Queue a file or folder; it must not change before :meth:`close`."""
         self._queue.put({"artifact": os.path.relpath(path, self._spool.path.parent), "folder": folder})
+
+    def log_model(self, path: Path, model: Mapping[str, Any]) -> None:
+        """Queue a bundle as a model, unless ``tracking.models`` is off; it must not change before :meth:`close`."""
+        if self._settings.models:
+            self._queue.put({"model": os.path.relpath(path, self._spool.path.parent), "about": dict(model)})
+
+    def note(self, text: str) -> None:
+        """Queue the run's description."""
+        self.set_tags({NOTE: text})
 
     def flush(self) -> None:
         """Write the queue to the spool now."""
@@ -125,7 +138,7 @@ class Tracker(Listener):
         self._display.say(text)
 
     def end(self, status: str, gate: str) -> None:
-        """Write the end of the run to the spool.
+        """Write the end of the run to the spool, with its log and config.
 
         Args:
             status: DONE, FAILED, PRUNED or INTERRUPTED.
@@ -133,6 +146,8 @@ class Tracker(Listener):
         """
         self.set_tags({"status": status, "gate": gate})
         self._queue.put({"end": _MLFLOW_STATUS.get(status, "FAILED"), "time": _now()})
+        for entry in own_files():
+            self._queue.put(entry)
         self.flush()
         self._ended = status
 
@@ -156,9 +171,21 @@ class Tracker(Listener):
         self._display.close()
 
     def _work(self) -> None:
-        while not self._stop.wait(self._every):
+        system = self._system()
+        while not self._stop.wait(self._settings.log_every):
+            if system is not None and (metrics := system.read()):
+                self.log_metrics(metrics, self._step)
             self._send()
         self._send()
+
+    def _system(self) -> SystemMetrics | None:
+        """Return what reads system metrics, if that is wanted and possible."""
+        if self._settings.system_metrics:
+            try:
+                return SystemMetrics()
+            except Exception as error:  # another machine may lack psutil
+                log.warning("tracking: no system metrics: %s: %s", type(error).__name__, error)
+        return None
 
     def _send(self) -> None:
         try:

@@ -21,6 +21,7 @@ from dinorl.tracking.listener import PASSED, Listeners, Progress
 from dinorl.training import ramps, resume
 from dinorl.training.evaluations import Best, EvaluationTable
 from dinorl.training.faults import FaultFolder
+from dinorl.training.gate import PASSED as PASSED_GATE
 from dinorl.training.gate import STOPPED, Gate
 from dinorl.training.interrupt import Interruption
 
@@ -65,6 +66,7 @@ class Follower:
         self._evaluated_at = self._reported_at = self._saved_at = -1  # environment steps
         self._recent: dict[str, float] = {}  # metrics of recent episodes
         self._begun = begun
+        self._startup: dict[str, float] = {}  # not logged yet
         self._reported = self._learning_since = time.perf_counter()
         self.evaluation_seconds = self.seconds_before = 0.0
         self._steps_before, self._evaluation_before = 0, 0.0  # when this process began
@@ -99,16 +101,13 @@ class Follower:
     # The learner calls these -----------------------------------------------------------------------------------------
 
     def training_started(self) -> None:
-        """Log the startup time."""
+        """Measure the startup time."""
         self._apply_schedules()
         self._reported = self._learning_since = time.perf_counter()
-        self.log_metrics(
-            {
-                "time/startup_s": self._reported - self._begun,  # of this stage
-                "time/since_command_s": seconds_since_start(),  # including earlier stages
-            },
-            0,
-        )
+        self._startup = {
+            "time/startup_s": self._reported - self._begun,  # of this stage
+            "time/since_command_s": seconds_since_start(),  # including earlier stages
+        }
 
     def rollout_started(self) -> None:
         """Evaluate if due; save everything if the stage was interrupted."""
@@ -143,7 +142,7 @@ class Follower:
         """Return the gate's verdict on the stage."""
         if self.passed:
             few = self.cfg.eval.episodes < MIN_EPISODES
-            return "not proven" if few or self.null_passes() else "passed"
+            return "not proven" if few or self.null_passes() else PASSED_GATE
         if self.stopped:
             return STOPPED
         return "advanced_on_budget" if self.cfg.curriculum.on_budget == "advance" else "stopped_on_budget"
@@ -180,11 +179,15 @@ class Follower:
         self._faults.check(batch.diverged, steps)
         learned_for = now - self._learning_since - (self.evaluation_seconds - self._evaluation_before)
         rate = (steps - self._steps_before) / max(learned_for, 1e-9)
-        metrics = {"time/steps_per_s": rate, "time/diverged": float(batch.diverged)}
+        metrics: dict[str, float] = {}
         if ended := self.learner.drain_episodes():
             self._recent = _rollout_metrics(ended)
-            metrics |= _reward_metrics(ended) | self._recent
-        self.log_metrics(metrics, steps)
+            metrics = self._recent | _reward_metrics(ended)
+        # MLflow lists metrics in the order in which they came first
+        self.log_metrics(metrics | {"time/steps_per_s": rate, "time/diverged": float(batch.diverged)}, steps)
+        if self._startup:
+            self.log_metrics(self._startup, 0)
+            self._startup = {}
         nan = float("nan")
         self.listeners.progress(
             Progress(
@@ -243,7 +246,6 @@ class Follower:
         self.evaluation_seconds += time.perf_counter() - begun
         for name, metrics in self.null.items():
             self._table.add(self.learner.timesteps, name, self.gate.state(), metrics)
-            self.log_metrics(_finite(f"eval/null.{name}.", metrics), 0)
         if passing := self.null_passes():
             self.listeners.say(f"the gate proves nothing: the {' and the '.join(passing)} policy meets it too")
 

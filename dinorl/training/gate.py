@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dinorl.config import CurriculumConfig
 
 # Verdicts on a stage.
-STOPPED = "stopped_by_listener"
+PASSED, STOPPED = "passed", "stopped_by_listener"
 MISSED = ("advanced_on_budget", "stopped_on_budget")
 # Threshold → metric; min_* is a lower bound.
 THRESHOLDS = {

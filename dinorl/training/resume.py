@@ -137,7 +137,7 @@ def clear(run_dir: Path) -> None:
     run = RunFolder(run_dir)
     for folder in (run.bundles, run.replay, run.faults):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.eval_csv, run.video, run.evaluation):
+    for file in (run.eval_csv, run.null_policies, run.video, run.evaluation):
         file.unlink(missing_ok=True)
 
 

@@ -7,16 +7,20 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dinorl.bundle import pyfunc
 from dinorl.bundle.bundle import Bundle
 from dinorl.bundle.film import film
 from dinorl.config import MIN_EPISODES, POLICY_HANDED_OVER, Config
-from dinorl.files.run_folder import RunFolder
+from dinorl.files.run_folder import RunFolder, write_json
 from dinorl.learners.base import Learner, make_learner
 from dinorl.sim.devices import where
+from dinorl.tracking.describe import stage_note
 from dinorl.tracking.listener import Listener, Listeners
 from dinorl.training import ramps, resume
 from dinorl.training.follow import Follower
+from dinorl.training.gate import PASSED as PASSED_GATE
 from dinorl.training.interrupt import Interruption
 
 log = logging.getLogger(__name__)
@@ -76,8 +80,14 @@ def run_stage(
     best = Bundle.open(run.best)
     seconds = follower.seconds()
     follower.report_time(seconds)
-    listener.log_artifact(run.eval_csv)
+    write_json(run.null_policies, follower.null)
+    for file in (run.eval_csv, run.null_policies):
+        listener.log_artifact(file)
     listener.log_artifact(best.path, "bundle")
+    if not follower.stopped:
+        listener.log_model(best.path, _model(cfg, best, follower))
+    verdict = f"{follower.verdict()} after {learner.timesteps:,} steps in {seconds / 60.0:.1f} minutes"
+    listener.note(stage_note(cfg, verdict, follower.best.metrics, follower.null, run_dir))
     if cfg.eval.video_seconds > 0.0:
         try:
             listener.log_artifact(film(best, run.video, cfg.eval.video_seconds))
@@ -86,6 +96,21 @@ def run_stage(
             listener.say(f"no film: {error}")
     learner.close()
     return StageResult(follower.verdict(), learner.timesteps, seconds, best.path, follower.best.metrics)
+
+
+def _model(cfg: Config, best: Bundle, follower: Follower) -> dict[str, Any]:
+    """Return what MLflow needs to register the best bundle, which is ranked by verdict, gate and return."""
+    verdict = follower.verdict()
+    tags = {
+        "species": cfg.species.name, "stage": cfg.stage.name, "algo": cfg.algo.name, "seed": str(cfg.seed),
+        "gate": verdict, "mjcf_sha256": best.meta["mjcf_sha256"],
+    }  # fmt: skip
+    return pyfunc.describe(best, int(follower.learner.batch.action_space.shape[0])) | {
+        "name": f"{cfg.species.name}-{cfg.stage_label}", "step": best.meta["timesteps"], "tags": tags,
+        "rank": [verdict == PASSED_GATE, *follower.best.rank],
+        "description": f"{cfg.species.title}: observations to actions of stage {cfg.stage.index}, {cfg.stage_label}. "
+        "The alias best moves to a bundle that passed its gate, then to one with more return less a deviation.",
+    }  # fmt: skip
 
 
 def _warm_start(cfg: Config, learner: Learner, listeners: Listeners) -> None:

@@ -87,8 +87,7 @@ def histories(where: str, uri: str | None = None, most: int | None = None) -> li
     """
     path = Path(where)
     if path.is_dir():
-        name = RunFolder.eval_csv.name
-        if folders := sorted(file.parent for depth in ("", "*/", "*/*/") for file in path.glob(f"{depth}{name}")):
+        if folders := _run_folders(path):
             return [from_folder(folder) for folder in folders]
     if path.is_dir() or where in zoo():
         return [from_bundle(resolve(where), where)]
@@ -124,6 +123,15 @@ def in_short(folder: Path) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def _run_folders(path: Path) -> list[Path]:
+    """Return a run folder, or those of a lineage or a sweep; links to shared stages are left out."""
+    table = RunFolder.eval_csv.name
+    if (path / table).is_file():
+        return [path]
+    below = (file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{table}"))
+    return sorted(folder for folder in below if not folder.is_symlink())
 
 
 def _run(run_id: str, uri: str | None) -> StageRun:
