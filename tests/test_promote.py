@@ -114,6 +114,15 @@ def test_keys_choose_among_values(here: Path, capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_older_run_had_default_setup(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    group(scores=BAD, params={"sim.backend": None})
+    runs = group("ppo.gamma=0.98", scores=GOOD, sweep="tried")
+    assert promote(runs[0]) == 0
+    warp = group("ppo.gamma=0.98", "sim.backend=warp", scores=GOOD, sweep="tried")
+    assert promote(warp[0]) == 1
+    assert "no finished run has the recipe's values" in capsys.readouterr().err
+
+
 def test_own_seeds_count_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     group(scores=BAD)
     runs = [made_run(*BITE, "ppo.gamma=0.98", scores=(s,), seed=0, sweep=f"again{s}") for s in GOOD]

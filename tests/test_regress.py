@@ -14,7 +14,7 @@ from small import SMALL
 
 from dinorl.commands import TRAIN, load
 from dinorl.config import Config, ConfigError, compose
-from dinorl.sweep.regression import plan_regression
+from dinorl.sweep.rerun import plan_rerun
 from dinorl.verdicts.regression import check, compare_stages, find_baseline
 
 STAGES = ("balance", "locomotion")
@@ -46,9 +46,9 @@ def curricula(
             )  # fmt: skip
 
 
-def verdicts(configs: Sequence[Config], metric: str | None = None) -> dict[str, dict[str, str]]:
+def verdicts(configs: Sequence[Config]) -> dict[str, dict[str, str]]:
     baseline = find_baseline(configs, "now", None, None)
-    results = compare_stages(configs, baseline, "now", metric, None)
+    results = compare_stages(configs, baseline, "now", None, None)
     return {result.stage: {check.what: check.verdict for check in result.checks} for result in results}
 
 
@@ -126,12 +126,12 @@ def test_gate_and_its_steps_count(here: Path, configs: list[Config]) -> None:
 
 def test_name_follows_recipe() -> None:
     bite = ["species=trex", "stage=behavior"]
-    one, again = plan_regression([*bite, "seed=0,1"]), plan_regression([*bite, "seed=0,1,2"])
-    other = plan_regression([*bite, "seed=0,1", "3.ppo.gamma=0.98"])
+    one, again = plan_rerun([*bite, "seed=0,1"]), plan_rerun([*bite, "seed=0,1,2"])
+    other = plan_rerun([*bite, "seed=0,1", "3.ppo.gamma=0.98"])
     assert one.sweep == again.sweep != other.sweep and one.sweep.startswith("regress-trex-ppo-")
     assert one.named == (f"sweep.name={one.sweep}",)
     assert [config.stage_label for config in one.curricula[0]] == ["bite"]
-    assert plan_regression(["species=trex", "stage=balance", "sweep.name=mine"]).named == ()
+    assert plan_rerun(["species=trex", "stage=balance", "sweep.name=mine"]).named == ()
 
 
 @pytest.mark.parametrize("typed, said", [
@@ -145,6 +145,16 @@ def test_wrong_override_trains_nothing(
     monkeypatch.setattr(load(TRAIN), "run", lambda arguments: pytest.fail("trained"))
     assert word("regress", "species=trex", typed) == 2
     assert said in capsys.readouterr().err
+
+
+def test_incomparable_metric_trains_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curricula("before", "env.alive_bonus=2", "curriculum.max_fall_rate=0.5", speeds=(4.0,))
+    monkeypatch.setattr(load(TRAIN), "run", lambda arguments: pytest.fail("trained"))
+    for metric, key in (("return_mean", "env.alive_bonus"), ("gate_steps", "curriculum.max_fall_rate")):
+        assert word("regress", "species=trex", f"stage={','.join(STAGES)}", "--metric", metric) == 2
+        assert f"{metric}: cannot be compared, for {key} changed" in capsys.readouterr().err
 
 
 def test_worse_stage_is_named(

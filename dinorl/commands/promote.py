@@ -20,9 +20,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--keys", help="only these values, with commas (default: all that differ from the recipe)")
     parser.add_argument("--metric", help="that must be better (default: what the stage is for)")
     parser.add_argument("--recipe", help="default: the run's")
-    parser.add_argument(
-        "--config-dir", type=Path, metavar="DIR", action="append", default=[], help="the recipe may be in this folder"
-    )
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of configs of your own")
     parser.add_argument("--yes", action="store_true", help="write without asking")
     parser.add_argument("--force", action="store_true", help="write without a verdict; the comment says so")
     parser.add_argument("--uri", help="MLflow server (default: the embedded store)")
@@ -35,7 +33,7 @@ def run(options: Namespace) -> int:
     from dinorl.verdicts.winner import Request
 
     keys = tuple(key.strip() for key in (options.keys or "").split(",") if key.strip())
-    searchpath = tuple(folder.absolute() for folder in options.config_dir)
+    searchpath = (options.config_dir.absolute(),) if options.config_dir else ()
     found = promotion(Request(options.run, keys, options.metric, options.recipe, searchpath, options.uri))
     _print_diff([line for edit in found.edits for line in edit.diff()])
     for line in filter(None, (found.summary, *(f"note: {note}" for note in found.notes))):

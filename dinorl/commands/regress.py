@@ -31,18 +31,22 @@ def run(options: Namespace) -> int:
     """Find the baseline, train, compare; return the exit status: 1 if a stage is worse."""
     from dinorl.commands import TRAIN, load
     from dinorl.files.run_folder import as_json, write_text
-    from dinorl.sweep.regression import plan_regression
+    from dinorl.sweep.rerun import plan_rerun
     from dinorl.tracking.store import uri_of
     from dinorl.tracking.terminal import say
-    from dinorl.verdicts.regression import WORSE, compare_stages, find_baseline
+    from dinorl.verdicts.comparison import metric_named
+    from dinorl.verdicts.regression import WORSE, check_metric, compare_stages, find_baseline
 
     overrides = list(options.overrides)
     if not any(override.startswith("seed=") for override in overrides):
         overrides.append(SEEDS)
     flags = ["--config-dir", str(options.config_dir)] if options.config_dir else []
-    planned = plan_regression(overrides, options.config_dir)
+    planned = plan_rerun(overrides, options.config_dir)
     uri = uri_of(planned.curricula[0][0].tracking)
     baselines = [find_baseline(configs, planned.sweep, options.against, uri) for configs in planned.curricula]
+    metric = metric_named(options.metric) if options.metric else None
+    if metric is not None:
+        check_metric(metric, baselines)
     for baseline in baselines:
         for line in (f"against {baseline}", *baseline.notes):
             say(line)
@@ -54,7 +58,7 @@ def run(options: Namespace) -> int:
     results = [
         result
         for configs, baseline in zip(planned.curricula, baselines, strict=True)
-        for result in compare_stages(configs, baseline, planned.sweep, options.metric, uri)
+        for result in compare_stages(configs, baseline, planned.sweep, metric, uri)
     ]
     _print(results)
     if options.json:

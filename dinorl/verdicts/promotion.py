@@ -210,8 +210,11 @@ def _new_seeds(runs: Sequence[StageRun], count: int) -> list[int]:
 
 def _evidence(comparison: Comparison | None, refusal: str, run: StageRun) -> str:
     """Return the end of the comments: metric, interval, seeds, run, date."""
-    said = "no run of the old value"
-    if comparison is not None and comparison.verdicts:
+    if comparison is None:
+        said = "no run of the old value"
+    elif not comparison.verdicts:
+        said = f"no {comparison.metric.name}"
+    else:
         verdict, metric = comparison.verdicts[0], comparison.metric
         sign = 1.0 if verdict.one == OURS else -1.0
         said = f"{metric.name} {format(sign * verdict.difference, f'+{metric.form}')}"
@@ -264,10 +267,13 @@ def _notes(task: Task, changes: Changes, request: Request) -> Iterator[str]:
     left = {key: both for key, both in task.differences.items() if key not in changes}
     if left:
         yield f"not promoted, but the run had {_shown(left)}: both groups are compared with these"
+    reached: dict[tuple[str, str], list[str]] = {}
     for key in changes:
         path = recipe.file_of(key)
         if others := recipe.others(key, path):
-            yield f"{key}: {path.name} of {recipe.species} is read with algo={','.join(others)} too, which no run shows"
+            reached.setdefault((path.name, ",".join(others)), []).append(key)
+    for (name, algos), keys in reached.items():
+        yield f"{', '.join(keys)}: {name} of {recipe.species} is read with algo={algos} too, which no run shows"
     for ancestor in origin(task.run, request.uri):
         before = Recipe(recipe.name, recipe.species, ancestor.tags["stage"], ancestor.tags["algo"], recipe.searchpath)
         found = differences(values_of(before.compose()), trained_values(ancestor))

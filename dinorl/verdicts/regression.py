@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,12 @@ from dinorl.verdicts.comparison import (
     GATE_STEPS,
     LEAST_SEEDS,
     PASSED,
+    RETURNS,
     compare,
     curve_keys,
     default_metric,
-    metric_named,
 )
-from dinorl.verdicts.notes import GATE, differing_keys
+from dinorl.verdicts.notes import GATE, differing_keys, list_of
 from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.records import Curves, StageRun, read_curves, read_runs
 from dinorl.verdicts.selection import Selection
@@ -168,7 +168,7 @@ def find_baseline(configs: Sequence[Config], but: str, against: str | None, uri:
     found = [
         baseline
         for name, runs in sweeps.items()
-        if name != but and (baseline := _comparable(name, runs, configs)) is not None
+        if name not in ("", but) and (baseline := _comparable(name, runs, configs)) is not None
     ]
     if not found:
         raise ConfigError(
@@ -178,6 +178,18 @@ def find_baseline(configs: Sequence[Config], but: str, against: str | None, uri:
             f"{first.species.name} algo={first.algo.name} seed=0,1,2",
         )
     return next((baseline for baseline in found if any(baseline.changes.values())), found[0])
+
+
+def check_metric(metric: Metric, baselines: Iterable[Baseline]) -> None:
+    """Check that a metric of runs before and now can be compared.
+
+    Raises:
+        ConfigError: it is a return and reward weights changed, or it is the steps to gates that changed.
+    """
+    depends = {GATE_STEPS.name: GATE, **dict.fromkeys(RETURNS, ("env.",))}.get(metric.name, ())
+    keys = {key for baseline in baselines for changed in baseline.changes.values() for key in changed}
+    if changed := sorted(key for key in keys if key.startswith(depends)):
+        raise ConfigError(f"{metric.name}: cannot be compared, for {list_of(changed)} changed", hint="Leave --metric out")
 
 
 def _is_of(config: Config, run: StageRun) -> bool:
@@ -232,7 +244,7 @@ def _baseline(name: str, runs: Sequence[StageRun], configs: Sequence[Config]) ->
 
 
 def compare_stages(
-    configs: Sequence[Config], baseline: Baseline, sweep: str, metric: str | None, uri: str | None
+    configs: Sequence[Config], baseline: Baseline, sweep: str, metric: Metric | None, uri: str | None
 ) -> Iterator[StageResult]:
     """Yield each stage's numbers, before and now.
 
@@ -254,8 +266,7 @@ def compare_stages(
         if not now:
             raise ConfigError(f"{sweep}: no finished run of {config.stage_label}")
         before = baseline.runs[config.stage.name]
-        measured = metric_named(metric) if metric else default_metric(now[0])
-        checks = tuple(_checks({BEFORE: before, NOW: now}, measured, uri))
+        checks = tuple(_checks({BEFORE: before, NOW: now}, metric or default_metric(now[0]), uri))
         seeds = ([run.seed for run in before], [run.seed for run in now])
         yield StageResult(species, algo, config.stage_label, seeds, checks)
 
@@ -269,7 +280,7 @@ def _checks(runs: Mapping[str, list[StageRun]], metric: Metric, uri: str | None)
         return
     passed, passed_now = ([float(run.gate == PASSED) for run in group] for group in runs.values())
     yield check("gate passed", ".0%", passed, passed_now, True)
-    if any(run.gate == PASSED for run in everyone):
+    if metric is not GATE_STEPS and any(run.gate == PASSED for run in everyone):
         yield _measured(runs, GATE_STEPS, curves)
 
 

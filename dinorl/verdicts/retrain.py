@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from dinorl.tracking.store import FOLDER_TAG
 from dinorl.verdicts.recipe import DEFAULT, Recipe
 from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.records import StageRun
+
+_PLAIN = re.compile(r"[\w./-]+")  # needs no quotes in Hydra's grammar
 
 
 def origin(run: StageRun, uri: str | None) -> Iterator[StageRun]:
@@ -42,7 +45,7 @@ def command_for(run: StageRun, recipe: Recipe, values: Mapping[str, Sequence[Any
     words += [f"species={recipe.species}", f"algo={recipe.algo}"]
     if not whole:
         words.append(f"stage={recipe.stage}")
-        words += [f"warm_start={hydra_value(start)}"] if start is not None else []
+        words += [f"warm_start={start if _PLAIN.fullmatch(start) else hydra_value(start)}"] if start is not None else []
     for key, several in values.items():
         words.append(f"{scope}{key}={','.join(text_of(value).replace(' ', '') for value in several)}")
     return shlex.join([*words, f"seed={','.join(map(str, seeds))}"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
-from dinorl.config import Config, ConfigError, flatten
+from dinorl.config import Config, ConfigError, base_values, flatten
 from dinorl.config.identity import affects_training
 from dinorl.files.run_folder import RunFolder
 from dinorl.verdicts.recipe_text import text_of
@@ -22,8 +24,12 @@ Changes = dict[str, tuple[Any, Any]]  # old and new value by key
 
 
 def trained_values(run: StageRun) -> Values:
-    """Return the values of a run's recipe, simulation and evaluations that affect training."""
-    return {key: _read(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
+    """Return the values of a run's recipe, simulation and evaluations that affect training.
+
+    What it lacks of the last two has its default: MLflow has no keys that came later.
+    """
+    recorded = {key: _read(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
+    return {**_setup_defaults(), **recorded}
 
 
 def values_of(config: Config) -> Values:
@@ -37,7 +43,7 @@ def in_recipe(key: str, algo: str) -> bool:
 
 
 def differences(one: Values, other: Values) -> Changes:
-    """Return the values that differ, of keys that both have: MLflow has no keys that came later."""
+    """Return the values that differ, of keys that both have."""
     return {key: (value, other[key]) for key, value in one.items() if key in other and other[key] != value}
 
 
@@ -77,6 +83,14 @@ def typed(overrides: Iterable[str] | None) -> Mapping[str, str]:
     """Return overrides by key, without Hydra's ``+``."""
     pairs = (override.lstrip("+").partition("=") for override in overrides or ())
     return {key: value for key, _, value in pairs}
+
+
+@lru_cache
+def _setup_defaults() -> Values:
+    base = OmegaConf.to_container(base_values())
+    assert isinstance(base, dict)
+    keys = ((f"{node}.{key}", value) for node in _SETUP for key, value in base[node].items())
+    return {key: value for key, value in keys if affects_training(key)}
 
 
 def _counts(key: str, algo: str) -> bool:

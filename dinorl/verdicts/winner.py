@@ -112,7 +112,9 @@ def find(where: str, uri: str | None) -> list[StageRun]:
             if best is None:
                 raise ConfigError(f"{where}: no trial of this search has been finished")
             runs = read_runs(Selection.parse(name), uri)
-            return [run for run in runs if run.tags["lineage"].startswith(f"{best}-s")]
+            if own := [run for run in runs if run.tags["lineage"].startswith(f"{best}-s")]:
+                return own
+            raise ConfigError(f"{where}: {best}, the best, has no finished runs of its own")
     return _done(read_runs(Selection.parse(where), uri), where)
 
 

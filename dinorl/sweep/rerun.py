@@ -19,7 +19,7 @@ SWEPT = ("species", "algo", "seed")
 
 
 @dataclass(frozen=True)
-class Regression:
+class Rerun:
     """The curricula of a regression.
 
     Attributes:
@@ -35,7 +35,7 @@ class Regression:
     only: bool
 
 
-def plan_regression(overrides: Sequence[str], config_dir: Path | None = None) -> Regression:
+def plan_rerun(overrides: Sequence[str], config_dir: Path | None = None) -> Rerun:
     """Compose the curricula that overrides train.
 
     Raises:
@@ -71,4 +71,4 @@ def plan_regression(overrides: Sequence[str], config_dir: Path | None = None) ->
         name = f"regress-{first.species.name}-{first.algo.name}-{digest}"
     only = any(setting.name == "plan_only" and setting.values[0] == "true" for setting in settings)
     curricula = tuple(tuple(job.config for job in lineage.jobs) for lineage in plan.lineages)
-    return Regression(name, () if typed else (f"sweep.name={name}",), curricula, only)
+    return Rerun(name, () if typed else (f"sweep.name={name}",), curricula, only)
