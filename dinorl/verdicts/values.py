@@ -23,12 +23,20 @@ Changes = dict[str, tuple[Any, Any]]  # old and new value by key
 
 def trained_values(run: StageRun) -> Values:
     """Return the values of a run's recipe, simulation and evaluations that affect training."""
-    return {key: _read(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
+    return {key: parsed(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
 
 
 def values_of(config: Config) -> Values:
     """Return the same of a composed config."""
     return {key: value for key, value in flatten(config).items() if _counts(key, config.algo.name)}
+
+
+def parsed(text: str) -> Any:
+    """Return the value of an MLflow parameter, which is its ``str``."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def in_recipe(key: str, algo: str) -> bool:
@@ -81,11 +89,3 @@ def typed(overrides: Iterable[str] | None) -> Mapping[str, str]:
 
 def _counts(key: str, algo: str) -> bool:
     return key.partition(".")[0] in (*RECIPE, algo, *_SETUP) and affects_training(key)
-
-
-def _read(text: str) -> Any:
-    """Return a value from its ``str``."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
