@@ -27,7 +27,8 @@ from commands import dinorl_here
 TINY = (
     "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
     "curriculum.timesteps=3000", "eval.every=750", "eval.episodes=2", "env.max_episode_steps=20",
-    "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
+    "eval.video_seconds=0", "tracking.models=false", "tracking.log_every=0.2", "sim.threads=1",
+    "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
 LONG = ("curriculum.timesteps=1000000", "eval.every=2000")
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")

@@ -13,7 +13,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from commands import word
-from compared_runs import STEPS, Evaluation, made
+from made_runs import STEPS, Evaluation, plain_run
 from scipy import stats
 
 from dinorl.reports.curves import common_steps
@@ -41,21 +41,27 @@ def make_runs() -> None:
             # the second evaluation is kept: it meets the gate, the third has a higher return
             evaluations = [Evaluation(1.0, success_rate=0.1), Evaluation(5.0, 1, success_rate=score)]
             evaluations.append(Evaluation(9.0, success_rate=0.2))
-            made(evaluations, seed=seed, algo=algo, sweep="algorithms", params={"algo.name": algo})
+            plain_run(evaluations, seed=seed, algo=algo, sweep="algorithms", params={"algo.name": algo})
     for sweep, rate, scores in (("slow", "0.0001", SLOW), ("fast", "0.001", FAST)):
         for seed, score in enumerate(scores):
             own: dict[str, Any] = {"sweep": sweep, "seed": seed, "params": {"ppo.learning_rate": rate}}
             for species in ("trex", "velociraptor"):
-                made(
+                plain_run(
                     [Evaluation(1.0, forward_speed_mean_mps=score)], stage="locomotion", species=species,
-                    job=f"{species}{sweep}{seed}", **own,
+                    tags={"job": f"{species}{sweep}{seed}"}, **own,
                 )  # fmt: skip
             count = 2 if sweep == "fast" else 3 + seed
             gate = "advanced_on_budget" if (sweep, seed) == ("slow", 3) else "passed"
-            made([Evaluation(1.0, fall_rate=0.0)] * count, stage="balance", gate=gate, **own)
+            plain_run([Evaluation(1.0, fall_rate=0.0)] * count, stage="balance", tags={"gate": gate}, **own)
     for seed in range(2):
-        made([Evaluation(1.0, success_rate=0.5)], seed=seed, sweep="two", params={"env.alive_bonus": "2.0"})
-        made([Evaluation(1.0)], seed=seed, sweep="lacking", gate="not proven", params={"curriculum.max_fall_rate": "0"})
+        plain_run([Evaluation(1.0, success_rate=0.5)], seed=seed, sweep="two", params={"env.alive_bonus": "2.0"})
+        plain_run(
+            [Evaluation(1.0)],
+            seed=seed,
+            sweep="lacking",
+            tags={"gate": "not proven"},
+            params={"curriculum.max_fall_rate": "0"},
+        )
 
 
 @pytest.fixture
@@ -183,14 +189,14 @@ def test_rerun_counts_once(has_store: None, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
 
     def run(score: float, seed: int = 0, **own: Any) -> None:
-        made([Evaluation(1.0, success_rate=score)], seed=seed, **own)
+        plain_run([Evaluation(1.0, success_rate=score)], seed=seed, **own)
 
     run(0.1)
     run(0.2, params={"sim.threads": "2"})
     run(0.3, params={"warm_start": "/elsewhere/trex-ppo-s0-1.ppo.gamma-0.9/1-balance"})
-    run(0.4, seed=1, job="one")
-    run(0.5, seed=1, job="one")
-    run(0.6, seed=1, job="other")
+    run(0.4, seed=1, tags={"job": "one"})
+    run(0.5, seed=1, tags={"job": "one"})
+    run(0.6, seed=1, tags={"job": "other"})
     task = compared(capsys, "made")["tasks"][0]
     assert sorted(task["groups"][0]["scores"]) == [0.2, 0.3, 0.5, 0.6]
     assert task["notes"][0] == (
@@ -280,7 +286,7 @@ def test_markdown(here: None, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("### trex locomotion: forward_speed_mean_mps, more is better; interquartile mean")
     assert lines[2] == ("| group | seeds | forward speed, m/s | 95 % interval | gate passed | at steps | minutes |")
-    assert lines[5] == "| fast | 4 (0, 1, 2, 3) | 2.05 | 1.90 … 2.50 | 4 of 4 | 100,000 | 2.0 |"
+    assert lines[5] == "| fast | 4 (0, 1, 2, 3) | 2.05 | 1.90 … 2.50 | 4 of 4 | 250,000 | 2.0 |"
     assert lines[7].startswith("* fast is better than slow: ")
     assert lines[8] == "* The groups differ in ppo.learning_rate (slow: 0.0001; fast: 0.001)."
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from commands import dinorl_here
+from made_runs import Evaluation, plain_run
 
 from dinorl import commands
 from dinorl.config import compose
@@ -20,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>long|example): .*? -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```", re.S | re.M
 )
+READERS = {"compare"}  # words that read the runs of docs/tuning.md
 # Stand-ins for what an example leaves open.
 STAND_INS = {"<name>": "trex"}
 
@@ -28,13 +31,15 @@ MARKED = {
     ".ci/run",
     ".venv/bin/pre-commit install",
     "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup",
-    "dinorl bench --species trex",
     "dinorl bench --species trex --quick",
     "dinorl convert tables --name mine",
     "dinorl diagnose outputs/<sweep>/<name>-ppo-s0/1-balance",
     "dinorl diagnose species=trex stage=bite seed=0",
     "dinorl evaluate outputs/<sweep>/<name>-ppo-s0/1-balance",
+    "dinorl promote 'changed stage=locomotion'",
+    "dinorl regress species=trex --against baseline",
     "dinorl replay-fault outputs/<sweep>/<lineage>/<n>-<stage>/faults/<file>",
+    "dinorl report baseline",
     "dinorl send outputs",
     "make lint type docs",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<token>",
@@ -70,7 +75,7 @@ def lines(text: str) -> list[str]:
 
 BLOCKS = [(path, found) for path in PAGES for found in BLOCK.finditer(path.read_text())]
 SHELL = {line: found["mark"] for _, found in BLOCKS if found["language"] == "sh" for line in lines(found["text"])}
-PYTHON = [(path, found["text"]) for path, found in BLOCKS if found["language"] == "python"]
+PYTHON = [(path, found["text"]) for path, found in BLOCKS if found["language"] == "python" and not found["mark"]]
 
 
 def dinorl_arguments(line: str) -> list[str] | None:
@@ -123,15 +128,32 @@ def parses(arguments: list[str], folder: Path) -> None:
         commands.parser(arguments[0]).read(arguments[1:])
 
 
+@pytest.fixture(scope="module")
+def tuned(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs that the first commands of docs/tuning.md would train."""
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "outputs").mkdir()
+    shutil.copy(made_store, folder / "outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for sweep, rate in (("baseline", "0.001"), ("changed", "0.0005")):
+            for stage in ("balance", "locomotion", "behavior"):
+                for seed in range(3):
+                    last = Evaluation(1.0, 1, fall_rate=0.0, forward_speed_mean_mps=4.0 + seed, success_rate=1.0)
+                    plain_run([last], stage=stage, seed=seed, sweep=sweep, params={"ppo.learning_rate": rate})
+    return folder
+
+
 @pytest.mark.parametrize("line", [line for line in SHELL if line not in MARKED])
-def test_command_runs(line: str, tmp_path: Path) -> None:
+def test_command_runs(line: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     inner = re.fullmatch(r'eval "\$\((.*)\)"', line)
     arguments = dinorl_arguments(inner.group(1) if inner else line)
     if arguments is None:
         assert makes(line), f"{line}: neither dinorl nor make"
         dry_run(makes(line))
         return
-    done = dinorl_here(tmp_path, *short(arguments, tmp_path))
+    folder = request.getfixturevalue("tuned") if arguments[0] in READERS else tmp_path
+    done = dinorl_here(folder, *short(arguments, folder))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
 

@@ -113,7 +113,7 @@ USED = (
     Private("mlflow.store.tracking.sqlalchemy_store", "sweep/isolate: imported before jobs fork"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID", "tracking/spool: a stage's run is its lineage's child"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_LOGGED_ARTIFACTS", "sweep/parents: the page shows stages.json as a table"),
-    Private("mlflow.utils.mlflow_tags.MLFLOW_RUN_NOTE", "tracking/describe: a run's description", says=""),
+    Private("mlflow.utils.mlflow_tags.MLFLOW_RUN_NOTE", "tracking/describe: a run's description"),
     Private(
         "mlflow.system_metrics.metrics.base_metrics_monitor.BaseMetricsMonitor.clear_metrics",
         "tracking/system: MLflow's monitors read the machine",

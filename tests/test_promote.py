@@ -167,6 +167,13 @@ def test_best_trial_of_search_is_meant(here: Path, capsys: pytest.CaptureFixture
     assert "+  gamma: 0.98" in capsys.readouterr().out
 
 
+def test_schedule_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    member = client(default_uri()).create_run("0", tags={"schedule": "0: ppo.gamma=0.97; 500000: ppo.gamma=0.98"})
+    run = made_run(*BITE, "ppo.gamma=0.98", tags={"mlflow.parentRunId": member.info.run_id})
+    assert promote(run, "--force", "--yes") == 1
+    assert "no recipe repeats the schedule of a population's member: 0: ppo.gamma=0.97" in capsys.readouterr().err
+
+
 def test_other_stage_of_lineage_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     balance = made_run("species=trex", "stage=balance", "ppo.gamma=0.98", sweep="tried", metric="fall_rate")
     start = {"warm_start": str(Path("outputs/tried/trex-ppo-s0/1-balance").absolute())}

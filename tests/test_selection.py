@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compared_runs import STEPS, Evaluation, made
+from made_runs import STEPS, Evaluation, plain_run
 
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import SweepFiles
@@ -72,9 +72,9 @@ def test_values_mean_the_same() -> None:
 
 
 def test_store_finds_what_is_meant(here: Path) -> None:
-    first = made(ONE, seed=0, params={"ppo.target_kl": "None", "ppo.gamma": "1.0"})
-    second = made(ONE, seed=1, species="velociraptor", sweep="later", params={"ppo.learning_rate": "0.001"})
-    running = made(ONE, seed=2, status="RUNNING", stage="balance", commit="abcdef")
+    first = plain_run(ONE, seed=0, params={"ppo.target_kl": "None", "ppo.gamma": "1.0"})
+    second = plain_run(ONE, seed=1, species="velociraptor", sweep="later", params={"ppo.learning_rate": "0.001"})
+    running = plain_run(ONE, seed=2, stage="balance", tags={"status": "RUNNING", "git_sha": "abcdef"})
 
     def found(text: str) -> list[str]:
         return [run.run_id for run in read_runs(Selection.parse(text))]
@@ -99,7 +99,7 @@ def test_filters_stay_few() -> None:
 
 
 def test_nothing_selected(here: Path) -> None:
-    made(ONE, stage="balance")
+    plain_run(ONE, stage="balance")
     uri = store.default_uri()
     expected = {
         "spcies=trex": "runs have no spcies; the nearest is species",
@@ -124,7 +124,7 @@ def test_store_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_histories_by_step(here: Path) -> None:
-    run_id = made([Evaluation(1.0, fall_rate=0.5), Evaluation(2.0), Evaluation(3.0, fall_rate=0.1)])
+    run_id = plain_run([Evaluation(1.0, fall_rate=0.5), Evaluation(2.0), Evaluation(3.0, fall_rate=0.1)])
     run = read_runs(Selection.parse("made"))[0]
     assert (run.seed, run.stage, run.minutes, run.gate) == (0, "bite", 2.0, "passed")
     curves = read_curves([run], [RETURN, "eval/fall_rate", "eval/unknown"])[run_id]
@@ -137,7 +137,7 @@ def test_histories_by_step(here: Path) -> None:
 
 def test_history_of_one_run_is_quick(here: Path) -> None:
     """SQLite searched the metrics of all runs for one run's: 4 ms instead of 0.03 ms among 2,000 runs."""
-    run_id = made([Evaluation(float(i)) for i in range(20)])
+    run_id = plain_run([Evaluation(float(i)) for i in range(20)])
     with contextlib.closing(sqlite3.connect(store.OUTPUTS / store.DATABASE)) as database, database:
         for i in range(200):
             database.execute(

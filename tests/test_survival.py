@@ -22,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("has_store")
 COMMAND = (
     "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
     "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
-    "eval.video_seconds=0", "tracking.log_every=0.2", "sim.threads=1", "curriculum.min_avg_reward=1e9",
+    "eval.video_seconds=0", "tracking.models=false", "tracking.log_every=0.2", "sim.threads=1",
+    "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
 ENDING = str(Path(__file__).parent / "data")  # the folder of ending.py
 RUN = Path("outputs/s/trex-ppo-s0/1-balance")
@@ -87,7 +88,12 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     updates = [m.step for m in mlflow.get_metric_history(child.info.run_id, "train/loss")]
     assert updates == list(range(512, 10241, 256)), "an update's metrics are missing, or there twice"
     assert sorted(path.name for path in Path("outputs/s").iterdir()) == ["plan.json", "trex-ppo-s0"]
-    assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == ["1-balance", "tracking.jsonl", "tracking.sent"]
+    assert sorted(os.listdir("outputs/s/trex-ppo-s0")) == [
+        "1-balance",
+        "stages.json",
+        "tracking.jsonl",
+        "tracking.sent",
+    ]
 
 
 def test_second_sigint_exits_immediately(tmp_path: Path) -> None:

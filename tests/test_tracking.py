@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from commands import word
 
-from dinorl.config import Config, ConfigError, compose, flatten, secrets
+from dinorl.config import Config, ConfigError, compose, secrets
 from dinorl.sweep import isolate
 from dinorl.tracking import runs, store
+from dinorl.tracking.describe import acting
 from dinorl.tracking.lineage import close_runs, open_lineages
 from dinorl.tracking.spool import Spool
 from dinorl.tracking.tracker import Tracker
@@ -74,8 +75,7 @@ def test_mlflow_run_is_complete(cfg: Config, tmp_path: Path) -> None:
     }.items():  # fmt: skip
         assert run.data.tags[key] == value
     assert "git_sha" in run.data.tags
-    params = flatten(cfg)
-    assert len(params) > 100 and set(run.data.params) == set(params)
+    assert len(run.data.params) > 100 and set(run.data.params) == set(acting(cfg))
     assert run.data.params["sac.gamma"] == str(cfg.sac.gamma)
     assert history(tracker.run_id, "rollout/ep_rew_mean") == [(4096, 3.5)]
     assert [f.path for f in store.client(store.embedded_uri()).list_artifacts(tracker.run_id)] == ["eval.csv"]

@@ -106,8 +106,10 @@ def test_stage_writes_expected_outputs(algo: str, tmp_path: Path) -> None:
     meta = json.loads((result.bundle / "meta.json").read_text())
     assert len(meta["mjcf_sha256"]) == 64 and meta["species"] == "trex" and meta["versions"]["mujoco"].startswith("4.")
     logged = set().union(*(m for _, m in tracker.metrics))
-    assert {"eval/return_mean", "eval/null.zero.fall_rate", "time/evaluation_share", "time/tracking_share"} <= logged
-    assert any(key.startswith("train/") for key in logged)
+    assert {"eval/return_mean", "time/evaluation_share", "time/tracking_share"} <= logged
+    assert any(key.startswith("train/") for key in logged) and not any("null" in key for key in logged)
+    nulls = json.loads((tmp_path / "null_policies.json").read_text())
+    assert nulls["zero"]["fall_rate"] == float(rows[0]["fall_rate"])
     assert Bundle(result.bundle).config == cfg
 
 

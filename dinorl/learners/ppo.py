@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -37,6 +38,7 @@ class PPOLearner(SB3Learner):
     def __init__(self, cfg: Config, env: VecNormalize) -> None:
         ppo = cfg.ppo
         self._entropy = entropy_schedule(ppo.ent_coef, ppo.ent_coef_end, ppo.lr_schedule, cfg)
+        warnings.filterwarnings("ignore", "You are trying to run PPO on the GPU")  # it is the user's choice
         model = PPO(
             "MlpPolicy",
             env,

@@ -86,8 +86,9 @@ def _read(record: StageRecord, budget: float, folder: Path) -> tuple[Film, int]:
     if len(content) > min(LARGEST, budget):
         small = folder / "small.mp4"
         _ffmpeg("-i", path, "-vf", f"scale=-2:{HEIGHT}", "-crf", QUALITY, "-pix_fmt", "yuv420p", "-an", small)
-        content, note = small.read_bytes() if small.exists() else content, SMALLER
-        small.unlink(missing_ok=True)
+        if small.exists():
+            content, note = small.read_bytes(), SMALLER
+            small.unlink()
     if len(content) > budget:
         return Film(record, None, data_uri("image/jpeg", poster), TOO_LARGE, path), 0
     return Film(record, data_uri("video/mp4", content), data_uri("image/jpeg", poster), note, path), len(content)

@@ -175,7 +175,7 @@ def _outcome(found: Comparison) -> str:
 def _verdicts(found: Comparison) -> list[str]:
     """Return the verdicts, the closest first, and what a reader must know, a sentence each."""
     if len(found.groups) == 1:
-        return [f"Only the seed differs, so there is nothing to compare. {_outcome(found)}", *found.notes]
+        return [f"There is one group of runs, so there is nothing to compare. {_outcome(found)}", *found.notes]
     closest = sorted(found.verdicts, key=lambda verdict: abs(verdict.difference))[:DRAWN]
     more = len(found.verdicts) - len(closest)
     rest = [f"{more} more groups are further from {closest[0].one}."] if more else []

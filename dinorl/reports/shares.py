@@ -38,7 +38,7 @@ class Shares:
 
 
 def shares(records: Sequence[StageRecord]) -> Shares | None:
-    """Return the shares of runs of one stage; None if none was evaluated."""
+    """Return the shares of runs of one stage; None if none has a reward."""
     curves = [{key: curve for key, curve in record.curves.items() if key.startswith(REWARD)} for record in records]
     curves = [own for own in curves if own]
     if not curves:
@@ -50,6 +50,8 @@ def shares(records: Sequence[StageRecord]) -> Shares | None:
     known = np.isfinite(total) & (total > 0.0)
     each = np.where(known, sums / np.where(known, total, 1.0), np.nan)
     begun = np.isfinite(each).any(axis=(0, 1))
+    if not begun.any():
+        return None
     mean = np.nanmean(each[:, :, begun], axis=0)
     return Shares(steps[begun], {key.removeprefix(REWARD): row for key, row in zip(names, mean, strict=True)})
 

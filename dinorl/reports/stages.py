@@ -13,7 +13,7 @@ from typing import Any
 
 from dinorl.files.run_folder import RunFolder, SweepFiles, read_status
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import OUTPUTS
+from dinorl.tracking.store import FOLDER_TAG, OUTPUTS
 from dinorl.training.gate import THRESHOLDS
 from dinorl.verdicts.records import (
     CONSECUTIVE,
@@ -180,7 +180,8 @@ def _place(run: StageRun, sweep: Path | None) -> Path | None:
     """Return a run's folder if it is on this machine and no other run has replaced it."""
     name = Path(run.tags["lineage"]) / f"{run.tags['stage_index']}-{run.tags['stage']}"
     sweeps = [sweep, OUTPUTS / run.tags["sweep"] if run.tags["sweep"] else None]
-    candidates = [*(folder / name for folder in sweeps if folder is not None), run.folder]
+    written = [run.folder] if FOLDER_TAG in run.tags else []
+    candidates = [*(folder / name for folder in sweeps if folder is not None), *written]
     return next((folder for folder in candidates if Spool(folder).run_id == run.run_id), None)
 
 

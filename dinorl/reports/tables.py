@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from dinorl.evaluation.metrics import METRICS, Metric
 from dinorl.reports.stages import NULLS, SHOWN, StageRecord, Unlogged
 from dinorl.training.gate import THRESHOLDS
+from dinorl.verdicts.comparison import default_metric, shown
 from dinorl.verdicts.selection import DONE
 
 MISSING = "–"
-MAIN = {1: "fall_rate", 2: "forward_speed_mean_mps", 3: "success_rate"}  # of the overview
 _METRICS = {metric.name: metric for metric in METRICS}
 _PERCENT_BOUND = " (95 %)"
 # What a verdict or a status means to a reader: a class of the page's style, and words.
@@ -87,9 +87,9 @@ def overview(
 
 
 def _cell(record: StageRecord, notes: tuple[str, ...], link: str | None) -> Cell:
-    metric = _METRICS[MAIN[record.index]]
-    value = record.value(metric.name)
-    numbers = [] if math.isnan(value) else [f"{metric.title.partition(',')[0]} {shown(metric, value, unit=True)}"]
+    metric = default_metric(record.run)
+    value, title = record.value(metric.name), metric.title.partition(",")[0]
+    numbers = [] if math.isnan(value) else [f"{title} {shown(metric, value)} {metric.unit}".rstrip()]
     done = f"{million(record.passed_at or record.last)} steps" if record.last else ""
     took = "" if math.isnan(record.run.minutes) else f"{record.run.minutes:.1f} min"
     lines = (*numbers, ", ".join(filter(None, (done, took))), *notes)
@@ -156,13 +156,6 @@ def _null_row(policy: str, records: Sequence[StageRecord], metrics: Sequence[Met
         texts = dict.fromkeys(shown(metric, value) for value in sorted(values))
         cells.append(" … ".join((list(texts)[0], list(texts)[-1])[: len(texts)]) if texts else MISSING)
     return (NULLS[policy], "", "", "", *cells)
-
-
-def shown(metric: Metric, value: float, unit: bool = False) -> str:
-    """Return a metric's value for people."""
-    if math.isnan(value):
-        return MISSING
-    return f"{value:{metric.form}}" + (f" {metric.unit}" if unit and metric.unit else "")
 
 
 def million(steps: int) -> str:

@@ -50,15 +50,16 @@ class SweepRuns:
             state = read_status(folder)
             if state is not None and state["status"] == "RUNNING":
                 write_status(folder, **state | {"status": "INTERRUPTED", "error": "interrupted with its command"})
-                self._add(folder, own_files())
+                self._add(folder, own_files(), repeat=True)
                 ends[folder] = ("KILLED", {"status": "INTERRUPTED"})
         return ends
 
-    def _add(self, folder: Path, entries: Iterable[dict[str, Any]]) -> None:
-        """Add entries to the spool of a folder that has an MLflow run."""
+    def _add(self, folder: Path, entries: Iterable[dict[str, Any]], repeat: bool = False) -> None:
+        """Add entries to the spool of a folder that has an MLflow run; those it has already only to ``repeat`` them."""
         with contextlib.suppress(OSError):  # a full disk: the sweep goes on
             if TrackedFolder(folder).spool.exists():
-                Spool(folder).append_new(entries)
+                spool = Spool(folder)
+                (spool.append if repeat else spool.append_new)(entries)
 
 
 class LineageRuns(SweepRuns):
@@ -114,7 +115,7 @@ class LineageRuns(SweepRuns):
                 path = self._path(lineage.name)
                 self._add(path, parents.entries(lineage, states, self.folder.path, self.command))
                 if all(one.key in states for one in lineage.jobs):
-                    self._add(path, _end(lineage, states))
+                    self._add(path, _end(lineage, states), repeat=True)  # a resumed run has begun again
                     self._ended.add(lineage.name)
                     ended[path] = SEND
         if ended and len(self._ended) < len(plan.lineages) and not self._away:  # close() sends the last
@@ -130,7 +131,7 @@ class LineageRuns(SweepRuns):
         ends: dict[Path, End] = {}
         for job in plan.jobs:
             if states[job.key].get("lost"):
-                self._add(self.folder.run_dir(job), own_files())
+                self._add(self.folder.run_dir(job), own_files(), repeat=True)
                 ends[self.folder.run_dir(job)] = ("FAILED", {"status": "FAILED"})
             elif states[job.key].get("reused"):  # may have unsent entries
                 ends[self.folder.run_dir(job)] = SEND

@@ -14,7 +14,6 @@ from dinorl.verdicts.comparison import (
     curve_keys,
     default_metric,
     metric_named,
-    refuse_returns,
 )
 from dinorl.verdicts.groups import Groups, Task, select, tasks, varied, varying
 from dinorl.verdicts.overall import Overall, over_species
@@ -77,8 +76,6 @@ def compare_selections(
     found = tasks(groups)
     together = [task for task in found if len(task.groups) > 1 or len(groups) == 1]
     metrics = [chosen or default_metric(_runs(task)[0]) for task in together]
-    for task, own in zip(together, metrics, strict=True):
-        refuse_returns(own, _runs(task))
     curves: dict[str, dict[str, Curve]] = {}
     for task, own in zip(together, metrics, strict=True):
         keys = [*curve_keys(own), *([EVALUATION + drawn_metric(own, _runs(task)[0]).name] if drawn else [])]
@@ -112,7 +109,7 @@ def _remarks(groups: Groups, found: Sequence[Task], key: str | None) -> Iterator
         if 1 == len(task.groups) < len(groups):
             yield f"{task.name}: only {next(iter(task.groups))} has runs; not compared."
         elif lacking := [label for label in groups if label not in task.groups]:
-            yield f"{task.name}: {', '.join(lacking)} has no runs."
+            yield f"{task.name}: no runs of {', '.join(lacking)}."
     if len(groups) == 1:
         keys = varying(run for runs in groups.values() for run in runs)
         same = f"{key} is the same in all runs. " if key else ""

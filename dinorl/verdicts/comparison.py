@@ -213,7 +213,8 @@ def compare(groups: Mapping[str, Sequence[StageRun]], metric: Metric, curves: Ma
     runs = [run for group in groups.values() for run in group]
     refuse_returns(metric, runs)
     _refuse_gates(metric, runs)
-    longest = max((float(own[RETURN].steps[-1]) for own in curves.values() if RETURN in own), default=math.nan)
+    ends = [float(curves[run.run_id][RETURN].steps[-1]) for run in runs if RETURN in curves.get(run.run_id, {})]
+    longest = max(ends, default=math.nan)
     made = tuple(_group(label, group, metric, curves, longest) for label, group in groups.items())
     notes = tuple(notes_on(groups, {group.label: group.scores for group in made}, metric))
     verdicts = _verdicts(made, metric)

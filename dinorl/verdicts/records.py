@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EVALUATION = "eval/"  # before the name of an evaluation's metric
 RETURN, DEVIATION, CONSECUTIVE = "eval/return_mean", "eval/return_std", "gate/consecutive"
 READERS = 8  # threads
+_HINT = "Start it, or give another --uri"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
         uri: of the MLflow server; default ``MLFLOW_TRACKING_URI``, else the embedded store.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the store cannot be reached.
     """
     uri = uri or default_uri()
     path = database_path(uri)
@@ -134,7 +135,7 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
         if not found:
             raise _nothing(selection, uri)
     except store_errors() as error:
-        raise unreachable(uri, error, "Start it, or give another --uri") from error
+        raise unreachable(uri, error, _HINT) from error
     return sorted(found.values(), key=lambda run: run.started, reverse=True)
 
 
@@ -158,8 +159,13 @@ def _nothing(selection: Selection, uri: str) -> ConfigError:
 
 
 def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None = None) -> dict[str, dict[str, Curve]]:
-    """Return metrics over environment steps, by run id and key; keys that a run lacks are left out."""
-    mlflow = client(uri or default_uri())
+    """Return metrics over environment steps, by run id and key; keys that a run lacks are left out.
+
+    Raises:
+        ConfigError: the store cannot be reached.
+    """
+    uri = uri or default_uri()
+    mlflow = client(uri)
 
     def read(wanted: tuple[str, str]) -> Curve:
         points = {point.step: point.value for point in mlflow.get_metric_history(*wanted)}
@@ -169,9 +175,12 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
     runs = list(runs)
     wanted = [(run.run_id, key) for run in runs for key in keys if key in run.metrics]
     curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
-    with no_collection(), ThreadPoolExecutor(READERS) as readers:
-        for (run_id, key), curve in zip(wanted, readers.map(read, wanted), strict=True):
-            curves[run_id][key] = curve
+    try:
+        with no_collection(), ThreadPoolExecutor(READERS) as readers:
+            for (run_id, key), curve in zip(wanted, readers.map(read, wanted), strict=True):
+                curves[run_id][key] = curve
+    except store_errors() as error:
+        raise unreachable(uri, error, _HINT) from error
     return curves
 
 

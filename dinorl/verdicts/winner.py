@@ -13,7 +13,7 @@ from dinorl.config.errors import nearest
 from dinorl.config.species import same_model
 from dinorl.files.run_folder import RunFolder, SearchFiles
 from dinorl.tracking.runs import search
-from dinorl.tracking.spool import Spool
+from dinorl.tracking.spool import PARENT_TAG, Spool
 from dinorl.verdicts.recipe import DEFAULT, Recipe
 from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.records import StageRun, read_runs
@@ -83,6 +83,7 @@ def chosen_task(request: Request) -> Task:
     """
     task = _one_task(_tasks(request))
     _check_model(task)
+    _check_constant(task.run, request.uri)
     return task
 
 
@@ -172,3 +173,13 @@ def _check_model(task: Task) -> None:
         raise ConfigError(
             f"{task.run.name}: the model of {task.recipe.species} has changed since", hint="Train it again"
         )
+
+
+def _check_constant(run: StageRun, uri: str | None) -> None:
+    """Refuse a member of a population, whose values changed while it was trained."""
+    parent = run.tags.get(PARENT_TAG)
+    if parent is None:
+        return
+    for found in search(f"attributes.run_id = '{parent}'", uri, most=1):
+        if schedule := found.data.tags.get("schedule"):
+            raise ConfigError(f"{run.name}: no recipe repeats the schedule of a population's member: {schedule}")
