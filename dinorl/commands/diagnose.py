@@ -22,12 +22,12 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--playbook", type=Path, metavar="FILE", help="default: conf/playbook.yaml")
     parser.add_argument("--uri", help="MLflow server (default: the embedded store)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the diagnosis here too")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default %(default)s")
 
 
 def run(options: Namespace) -> int:
     """Diagnose and print; return the exit status."""
-    from dinorl.files.run_folder import as_json, write_text
+    from dinorl.files.run_folder import as_json
     from dinorl.reports import diagnosis as report
     from dinorl.tracking.terminal import console
     from dinorl.verdicts.diagnosis import diagnose, histories
@@ -35,13 +35,12 @@ def run(options: Namespace) -> int:
 
     playbook = load(options.playbook)
     found = diagnose(histories(" ".join(options.run), options.uri, options.last), playbook)
+    if options.format == "json":
+        print(as_json([report.as_data(one) for one in found], indent=2))
+        return 0
     screen = console()
     screen.print(report.table(found))
     for one in found:
         for line in report.lines(one):
             screen.print(line, markup=False, soft_wrap=True)  # commands stay in one line
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_text(options.json, as_json([report.as_data(one) for one in found], indent=2) + "\n")
-        print(f"wrote {options.json}")
     return 0

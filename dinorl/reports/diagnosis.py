@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from dinorl.config.errors import shown
 from dinorl.verdicts.diagnosis import Diagnosis, Found, Proposal
+from dinorl.verdicts.recipe_text import text_of
 from dinorl.verdicts.remedies import assigned, command, repeat
 
 
@@ -64,7 +64,7 @@ def _line(proposal: Proposal, again: list[str]) -> str:
     """Return a command with a comment: what the values were, and what others have."""
     changed = {one.key for one in proposal.overrides}
     typed = [word for word in again if word.partition("=")[0] not in changed] + [str(one) for one in proposal.overrides]
-    notes = [f"was {', '.join(shown(one.was).replace(' ', '') for one in proposal.overrides)}"]
+    notes = [f"was {', '.join(text_of(one.was).replace(' ', '') for one in proposal.overrides)}"]
     for head, text in (("published", proposal.remedy.published), ("ours", proposal.remedy.ours)):
         if text is not None:
             notes.append(f"{head} {text}")

@@ -39,8 +39,12 @@ def own_files() -> list[dict[str, Any]]:
 
 def acting(cfg: Config) -> dict[str, Any]:
     """Return the flattened config without what does not act, such as another algorithm's options."""
-    idle = {*_IDLE, *ALGORITHMS} - {cfg.algo.name}
-    return {key: value for key, value in flatten(cfg).items() if key.partition(".")[0] not in idle}
+    return {key: value for key, value in flatten(cfg).items() if acts(key, cfg.algo.name)}
+
+
+def acts(key: str, algo: str) -> bool:
+    """Whether a key of the composed config can change what a job of an algorithm does."""
+    return key.partition(".")[0] not in {*_IDLE, *ALGORITHMS} - {algo}
 
 
 def shown(index: int) -> list[Metric]:

@@ -11,13 +11,11 @@ from pathlib import Path
 from dinorl.bundle.locate import resolve, zoo
 from dinorl.config import ConfigError
 from dinorl.config.identity import NOT_TRAINED_ON
-from dinorl.config.secrets import hide
 from dinorl.files.run_folder import RunFolder
-from dinorl.tracking.store import client, default_uri, store_errors
 from dinorl.verdicts.history import Evaluation, History, from_bundle, from_folder, from_mlflow
 from dinorl.verdicts.measures import MEASURES, NotMeasured, Value
 from dinorl.verdicts.playbook import Comparison, Playbook, Remedy, Symptom, load
-from dinorl.verdicts.records import StageRun, read_runs
+from dinorl.verdicts.records import read_runs
 from dinorl.verdicts.remedies import Override, overrides
 from dinorl.verdicts.selection import RUN_ID, Selection
 
@@ -92,9 +90,9 @@ def histories(where: str, uri: str | None = None, most: int | None = None) -> li
     if path.is_dir() or where in zoo():
         return [from_bundle(resolve(where), where)]
     selection = Selection.parse(where)
-    ids = selection.values.get(RUN_ID)  # of any status
-    runs = [_run(one, uri) for one in ids] if ids else read_runs(selection, uri)[:most]
-    found = from_mlflow(runs, uri)
+    if RUN_ID in selection.values:
+        selection = Selection.parse(where, status=())
+    found = from_mlflow(read_runs(selection, uri)[:most], uri)
     if not found:
         raise ConfigError(f"{where}: no evaluation yet, so there is nothing to diagnose")
     return found
@@ -132,18 +130,6 @@ def _run_folders(path: Path) -> list[Path]:
         return [path]
     below = (file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{table}"))
     return sorted(folder for folder in below if not folder.is_symlink())
-
-
-def _run(run_id: str, uri: str | None) -> StageRun:
-    """Return one run of MLflow, without a search through all."""
-    uri = uri or default_uri()
-    try:
-        run = StageRun.of(client(uri).get_run(run_id))
-    except store_errors() as error:
-        raise ConfigError(f"{run_id}: there is no such run in {hide(uri)}", hint="dinorl ui shows the runs") from error
-    if "stage" not in run.tags:
-        raise ConfigError(f"{run_id}: expected a stage's run, found one of a lineage or a search")
-    return run
 
 
 def _by_seed(runs: Sequence[History]) -> list[list[History]]:

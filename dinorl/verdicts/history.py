@@ -5,7 +5,6 @@ A history is read from a run folder or a bundle without MLflow, or from MLflow; 
 
 from __future__ import annotations
 
-import ast
 import csv
 import math
 from collections import defaultdict
@@ -21,9 +20,10 @@ from omegaconf import OmegaConf
 from dinorl.config import ConfigError, base_values, stage_label
 from dinorl.files.run_folder import BundleFolder, RunFolder, read_status
 from dinorl.files.untrusted import read_config, read_json
-from dinorl.verdicts.records import CONSECUTIVE, RETURN, Curve, Curves, StageRun, kept, read_curves
+from dinorl.tracking.describe import acts
+from dinorl.verdicts.records import CONSECUTIVE, EVALUATION, RETURN, Curve, Curves, StageRun, kept, read_curves
+from dinorl.verdicts.values import parsed
 
-EVALUATION = "eval/"  # prefix of its metrics
 _NULL = f"{EVALUATION}null."
 
 
@@ -49,7 +49,7 @@ class History:
     Attributes:
         name: such as ``trex-ppo-s0/3-bite``.
         where: what ``dinorl diagnose`` takes: its folder, MLflow run id or zoo name.
-        config: the flattened composed config, as recorded.
+        config: the flattened composed config, as recorded, without what does not act.
         gate: the verdict; empty before the stage has ended.
         evaluations: in order, at least one.
         kept: the one whose bundle was kept.
@@ -120,8 +120,9 @@ def from_curves(name: str, where: str, config: Mapping[str, Any], gate: str, cur
         )
         for steps in values[RETURN]
     ]
+    acting = {key: value for key, value in config.items() if acts(key, str(config["algo.name"]))}
     verdict = "" if gate == "none" else gate
-    return History(name, where, config, verdict, evaluations, next(e for e in evaluations if e.steps == chosen))
+    return History(name, where, acting, verdict, evaluations, next(e for e in evaluations if e.steps == chosen))
 
 
 def from_folder(folder: Path) -> History:
@@ -162,7 +163,7 @@ def from_mlflow(runs: Iterable[StageRun], uri: str | None = None) -> list[Histor
     keys = {key for run in runs for key in run.metrics if key.startswith(EVALUATION) and not key.startswith(_NULL)}
     curves = read_curves(runs, [*sorted(keys), CONSECUTIVE], uri)
     return [
-        from_curves(run.name, run.run_id, {key: _literal(text) for key, text in run.params.items()}, run.gate, found)
+        from_curves(run.name, run.run_id, {key: parsed(text) for key, text in run.params.items()}, run.gate, found)
         for run in runs
         if RETURN in (found := curves[run.run_id])
     ]
@@ -206,11 +207,3 @@ def flat(config: Any) -> dict[str, Any]:
 def defaults() -> Mapping[str, Any]:
     """Return the keys of ``conf/base`` with their values; an event's keys are not among them."""
     return flat(base_values())
-
-
-def _literal(text: str) -> Any:
-    """Return the value of an MLflow parameter, which is ``str(value)``."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

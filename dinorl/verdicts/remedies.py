@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dinorl.config import ALGORITHMS, Config, ConfigError, compose
+from dinorl.config import ALGORITHMS, ConfigError, compose, flatten
 from dinorl.config.check import checked
-from dinorl.config.errors import shown
-from dinorl.config.identity import trained_on
+from dinorl.config.identity import affects_training
 from dinorl.config.overrides import hydra_value
 from dinorl.config.schema import config_type
 from dinorl.config.strict import known_keys
@@ -19,6 +18,7 @@ from dinorl.config.together import check_together, missing_need
 from dinorl.config.tree import options
 from dinorl.verdicts.history import History, defaults
 from dinorl.verdicts.playbook import ALGO, Change, Remedy
+from dinorl.verdicts.recipe_text import text_of
 
 GROUPS = ("species", "stage", "algo")  # chosen as a whole
 _COMMAND = {"seed": 0, "warm_start": None, "resume": True, "plan_only": False}  # if not recorded
@@ -72,10 +72,8 @@ def command(arguments: Sequence[str]) -> str:
 
 def assigned(key: str, value: Any) -> str:
     """Return ``key=value`` in Hydra's grammar."""
-    if isinstance(value, list):
-        return f"{key}=[{','.join(shown(one) for one in value)}]"
     plain = not isinstance(value, str) or _UNQUOTED.fullmatch(value)
-    return f"{key}={shown(value) if plain else hydra_value(value)}"
+    return f"{key}={text_of(value).replace(' ', '') if plain else hydra_value(value)}"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -148,15 +146,16 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(run: History, arguments: list[str]) -> list[str]:
-    """Return how the run's config differs from what arguments compose."""
-    composed = _trained(compose(arguments))
-    return [assigned(key, run.config[key]) for key, value in composed.items() if run.config.get(key, value) != value]
-
-
-def _trained(config: Config) -> Mapping[str, Any]:
-    """Return the keys of a config that act: no other algorithm's, no groups, no seed."""
-    others = {*GROUPS, *ALGORITHMS, "seed"} - {config.algo.name}
-    return {key: value for key, value in trained_on(config).items() if key.partition(".")[0] not in others}
+    """Return how the run's config differs from what arguments compose, but for the groups and the seed."""
+    others = {"species", "stage", "seed", *ALGORITHMS} - {run.algo}
+    return [
+        assigned(key, run.config[key])
+        for key, value in flatten(compose(arguments)).items()
+        if run.config.get(key, value) != value
+        and affects_training(key)
+        and key != "algo.name"
+        and key.partition(".")[0] not in others
+    ]
 
 
 def _start(run: History) -> list[str]:

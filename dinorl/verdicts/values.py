@@ -28,13 +28,21 @@ def trained_values(run: StageRun) -> Values:
 
     What it lacks of the last two has its default: MLflow has no keys that came later.
     """
-    recorded = {key: _read(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
+    recorded = {key: parsed(value) for key, value in run.params.items() if _counts(key, run.tags["algo"])}
     return {**_setup_defaults(), **recorded}
 
 
 def values_of(config: Config) -> Values:
     """Return the same of a composed config."""
     return {key: value for key, value in flatten(config).items() if _counts(key, config.algo.name)}
+
+
+def parsed(text: str) -> Any:
+    """Return the value of an MLflow parameter, which is its ``str``."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def in_recipe(key: str, algo: str) -> bool:
@@ -95,11 +103,3 @@ def _setup_defaults() -> Values:
 
 def _counts(key: str, algo: str) -> bool:
     return key.partition(".")[0] in (*RECIPE, algo, *_SETUP) and affects_training(key)
-
-
-def _read(text: str) -> Any:
-    """Return a value from its ``str``."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
