@@ -88,7 +88,7 @@ def test_folder_above_runs_is_read(run: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("0" * 32, "there is no such run"),
+        ("0" * 32, "no stage run in"),
         ("species=velociraptor", "no finished stage run"),
         ("outputs", "no bundle there"),
     ],
