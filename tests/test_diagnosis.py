@@ -120,9 +120,9 @@ def test_diagnosis_shows_numbers_and_commands(run: Path, capsys: pytest.CaptureF
     command, _, note = pasted.partition("  # ")
     assert shlex.split(command) == [
         "dinorl", "species=trex", "stage=balance", "algo=ppo", "seed=4", "ppo.gamma=0.98",
-        "ppo.learning_rate=0.0003", "ppo.learning_rate_end=3e-05",
+        "ppo.learning_rate=3.0e-4", "ppo.learning_rate_end=3.0e-5",
     ]  # fmt: skip
-    assert note.startswith("was 0.001, 0.0001; published 3e-5; ours PPO 1e-3 to 1e-4")
+    assert note.startswith("was 0.001, 1.0e-4; published 3e-5; ours PPO 1e-3 to 1e-4")
     assert word("diagnose", run, "--format", "json") == 0
     [written] = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in written["symptoms"]] == ["plateau"] and written["gate"] == "advanced_on_budget"
