@@ -189,7 +189,9 @@ def check_metric(metric: Metric, baselines: Iterable[Baseline]) -> None:
     depends = {GATE_STEPS.name: GATE, **dict.fromkeys(RETURNS, ("env.",))}.get(metric.name, ())
     keys = {key for baseline in baselines for changed in baseline.changes.values() for key in changed}
     if changed := sorted(key for key in keys if key.startswith(depends)):
-        raise ConfigError(f"{metric.name}: cannot be compared, for {list_of(changed)} changed", hint="Leave --metric out")
+        raise ConfigError(
+            f"{metric.name}: cannot be compared, for {list_of(changed)} changed", hint="Leave --metric out"
+        )
 
 
 def _is_of(config: Config, run: StageRun) -> bool:
