@@ -58,17 +58,18 @@ class Tracker(Listener):
         self._complained = False
         self._ended: str | None = None  # the final status
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        job = identity(cfg)
         tags = {
             "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
             "algo": cfg.algo.name, "seed": str(cfg.seed), "lineage": cfg.tracking.lineage or "",
             "lineages": cfg.tracking.lineages or "", "sweep": cfg.tracking.sweep or "", "git_sha": git_sha() or "",
-            "status": "RUNNING", "gate": "none", FOLDER_TAG: str(run_dir.absolute()), **source_tags(),
+            "status": "RUNNING", "gate": "none", "job": job, FOLDER_TAG: str(run_dir.absolute()), **source_tags(),
         }  # fmt: skip
         self._header = {
             "uri": seen_from(run_dir, uri_of(cfg.tracking)), "experiment": cfg.tracking.experiment, "tags": tags,
             "params": acting(cfg),
             "name": f"{cfg.tracking.lineage or cfg.species.name}/{cfg.stage.index}-{stage}", "time": _now(),
-            "parent": cfg.tracking.parent and os.path.relpath(cfg.tracking.parent, run_dir), "job": identity(cfg),
+            "parent": cfg.tracking.parent and os.path.relpath(cfg.tracking.parent, run_dir), "job": job,
         }  # fmt: skip
         logged = self._spool.resume(self._header)
         self._resumed = logged is not None

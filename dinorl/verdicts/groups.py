@@ -14,7 +14,6 @@ from dinorl.verdicts.records import StageRun, known_keys, read_runs
 from dinorl.verdicts.selection import COMMIT, TAGS, Selection, words
 
 Groups = Mapping[str, Sequence[StageRun]]  # by label
-JOB = "tracking.job"  # hash of a run's config and of its earlier stages'
 SHORT = 8  # characters of a commit
 _VARIED = ("algo", "sweep", COMMIT)  # tags
 _SAME = {"seed", "algo.name", "stage.name", "stage.index", "species.name"}  # no groups, or the same as a tag
@@ -184,8 +183,7 @@ def _newest(runs: Sequence[StageRun]) -> list[StageRun]:
 
 def _config(run: StageRun) -> object:
     """Return what two runs that are the same training have in common: their job, or else their parameters."""
-    job = run.tags.get("job") or run.params.get(JOB, "None")
-    if job != "None":
+    if job := run.tags.get("job"):
         return job
     start = Path(run.params.get("warm_start", "")).parent.name  # <sweep>/<lineage>/<n>-<stage>
     return start, frozenset((key, own) for key, own in run.params.items() if affects_training(key))
