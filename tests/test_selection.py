@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_runs import STEPS, Evaluation, plain_run
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import SweepFiles
@@ -133,6 +135,18 @@ def test_histories_by_step(here: Path) -> None:
     falls = curves["eval/fall_rate"]
     assert falls.at(2 * STEPS) == falls.at(STEPS) == falls.exactly(STEPS) == 0.5
     assert str(falls.exactly(2 * STEPS)) == str(falls.at(STEPS - 1)) == "nan"
+
+
+def test_histories_from_a_server(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's histories are read one by one; a database's at once."""
+    ids = [plain_run([Evaluation(float(seed)), Evaluation(2.0)], seed=seed) for seed in range(3)]
+    runs, keys = read_runs(Selection.parse("made")), [RETURN, DEVIATION]
+    at_once = read_curves(runs, keys)
+    monkeypatch.delattr(SqlAlchemyStore, "get_metric_history_bulk")
+    one_by_one = read_curves(runs, keys)
+    for run_id, key in itertools.product(ids, keys):
+        assert at_once[run_id][key].values.tolist() == one_by_one[run_id][key].values.tolist()
+        assert at_once[run_id][key].steps.tolist() == one_by_one[run_id][key].steps.tolist()
 
 
 def test_history_of_one_run_is_quick(here: Path) -> None:

@@ -20,6 +20,7 @@ from dinorl.tracking.store import FOLDER_TAG, analyze, client, database_path, de
 from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 EVALUATION = "eval/"  # before the name of an evaluation's metric
@@ -164,24 +165,37 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
     Raises:
         ConfigError: the store cannot be reached.
     """
-    uri = uri or default_uri()
-    mlflow = client(uri)
-
-    def read(wanted: tuple[str, str]) -> Curve:
-        points = {point.step: point.value for point in mlflow.get_metric_history(*wanted)}
-        steps = sorted(points)
-        return Curve(np.asarray(steps, np.int64), np.asarray([points[step] for step in steps], np.float64))
-
-    runs = list(runs)
-    wanted = [(run.run_id, key) for run in runs for key in keys if key in run.metrics]
-    curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
+    uri, runs = uri or default_uri(), list(runs)
     try:
-        with no_collection(), ThreadPoolExecutor(READERS) as readers:
-            for (run_id, key), curve in zip(wanted, readers.map(read, wanted), strict=True):
-                curves[run_id][key] = curve
+        with no_collection():
+            found = _histories(client(uri), runs, keys)
     except store_errors() as error:
         raise unreachable(uri, error, _HINT) from error
+    curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
+    for (run_id, key), points in found.items():
+        steps = sorted(points)
+        curves[run_id][key] = Curve(np.asarray(steps, np.int64), np.asarray([points[step] for step in steps], float))
     return curves
+
+
+def _histories(
+    mlflow: MlflowClient, runs: Sequence[StageRun], keys: Sequence[str]
+) -> Mapping[tuple[str, str], Mapping[int, float]]:
+    """Return values by step, by run id and key."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    having = {key: [run.run_id for run in runs if key in run.metrics] for key in keys}
+    bulk = getattr(mlflow._tracking_client.store, "get_metric_history_bulk", None)
+    if bulk is not None:  # a database
+        for key, run_ids in having.items():
+            for one in bulk(run_ids, key, None):
+                found.setdefault((one.run_id, key), {})[one.step] = one.value
+        return found
+    wanted = [(run_id, key) for key, run_ids in having.items() for run_id in run_ids]
+    with ThreadPoolExecutor(READERS) as readers:  # a server
+        histories = readers.map(lambda one: mlflow.get_metric_history(*one), wanted)
+        return {
+            one: {point.step: point.value for point in points} for one, points in zip(wanted, histories, strict=True)
+        }
 
 
 def kept(curves: Curves) -> int | None:
