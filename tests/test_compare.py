@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -219,6 +220,15 @@ def test_groups_by_parameter(here: None, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_groups_by_recipe(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for recipe, seed in itertools.product(("default", "toml"), range(3)):
+        plain_run([Evaluation(1.0, success_rate=0.5)], seed=seed, sweep=recipe, tags={"recipe": recipe, "job": recipe})
+    found = compared(capsys, "species=trex", "--by", "recipe")["tasks"][0]
+    assert [group["label"] for group in found["groups"]] == ["default", "toml"]
+    assert compared(capsys, "recipe=toml")["tasks"][0]["groups"][0]["seeds"] == [0, 1, 2]
+
+
 def test_task_of_one_group(here: None, capsys: pytest.CaptureFixture[str]) -> None:
     found = compared(capsys, "slow", "fast species=trex")
     assert [task["species"] for task in found["tasks"]] == ["trex", "trex"] and found["overall"] == []
@@ -232,11 +242,6 @@ def test_task_of_one_group(here: None, capsys: pytest.CaptureFixture[str]) -> No
             ["slow", "--by", "ppo.learnng_rate"],
             "--by ppo.learnng_rate: runs have no such key; the nearest is ppo.learning_rate. Here nothing but the seed "
             "varies",
-        ),
-        (
-            ["slow", "--by", "recipe"],
-            "--by recipe: runs record the recipe's values, not its name. Name the sweeps instead: dinorl compare ONE "
-            "OTHER",
         ),
         (
             ["slow stage=balance", "algorithms"],

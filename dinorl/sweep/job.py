@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from dinorl.config import Config, build
 from dinorl.files.process import unbreakable_output
 from dinorl.files.run_folder import RunFolder, locked, read_status, write_status
+from dinorl.tracking.describe import GROUPS
 from dinorl.tracking.listener import Listener
 from dinorl.training.interrupt import Interruption
 
@@ -66,6 +67,12 @@ def run(
         return _run(cfg, folder, listeners, interruption)
 
 
+def _chosen() -> dict[str, str]:
+    """Return the options of the groups in :data:`dinorl.tracking.describe.GROUPS`."""
+    choices = HydraConfig.get().runtime.choices
+    return {group: str(choices[group]) for group in GROUPS if choices.get(group) is not None}
+
+
 def _run(
     cfg: DictConfig, folder: Path, listeners: Iterable[Listener], interruption: Interruption | None
 ) -> dict[str, Any]:
@@ -85,7 +92,7 @@ def _run(
         from dinorl.training.stage import run_stage
 
         courier = _courier(config, folder)
-        tracker = Tracker(config, folder, travels=courier is not None)
+        tracker = Tracker(config, folder, travels=courier is not None, chosen=_chosen())
         tracker.start()
         if courier is not None:
             tracker.flush()

@@ -20,7 +20,7 @@ from dinorl.config.secrets import hide
 from dinorl.evaluation.metrics import Metric
 from dinorl.files.run_folder import LineageFiles, RunFolder, write_json
 from dinorl.sweep.plan import Job, Lineage
-from dinorl.tracking.describe import NOTE, SHOWN, acting, shown, table, value
+from dinorl.tracking.describe import GROUPS, NOTE, SHOWN, acting, shown, table, value
 
 WHOLE = "0-curriculum"  # section of what all stages share; stages have 1-balance, …
 PASSED = "passed"
@@ -57,7 +57,7 @@ def parameters(lineage: Lineage) -> dict[str, str]:
     first = lineage.jobs[0].config
     found = {"species": first.species.name, "algo": first.algo.name, "seed": str(first.seed)}
     typed = dict(override.lstrip("+~").partition("=")[::2] for job in lineage.jobs for override in job.overrides)
-    found |= {key: text for key, text in typed.items() if key in ("recipe", "experiment")}
+    found |= {key: text for key, text in typed.items() if key in GROUPS}
     values = {job.index: acting(job.config) for job in lineage.jobs}
     heads = (f"{first.algo.name}.", "sim.", "curriculum.timesteps", *(key for key in typed if "." in key), "warm_start")
     for key in dict.fromkeys(key for own in values.values() for key in own if key.startswith(heads)):

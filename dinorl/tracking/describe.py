@@ -17,6 +17,7 @@ from dinorl.files.run_folder import RunFolder
 NOTE = "mlflow.note.content"  # tag with the description
 # What a person looks at first, and the first stage where it matters.
 SHOWN = {"return_mean": 1, "fall_rate": 1, "forward_speed_mean_mps": 2, "success_rate": 3}
+GROUPS = ("recipe", "experiment")  # of configs; their options are tags
 # Keys that do not change what a job does.
 _IDLE = ("tracking", "plan_only", "resume")
 

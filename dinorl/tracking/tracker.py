@@ -42,9 +42,12 @@ class Tracker(Listener):
         cfg: the composed config.
         run_dir: the run folder.
         travels: another machine may have sent more of the run than the folder knows.
+        chosen: options of config groups that become tags, such as the recipe.
     """
 
-    def __init__(self, cfg: Config, run_dir: Path, travels: bool = False) -> None:
+    def __init__(
+        self, cfg: Config, run_dir: Path, travels: bool = False, chosen: Mapping[str, str] | None = None
+    ) -> None:
         stage = cfg.stage_label
         self._display = StageProgress(f"{cfg.species.title} {cfg.stage.index}/3 {stage} ({cfg.algo.name})")
         self._folder = Path(cfg.tracking.parent or run_dir)  # of the spool
@@ -63,7 +66,8 @@ class Tracker(Listener):
             "species": cfg.species.name, "stage": cfg.stage.name, "stage_index": str(cfg.stage.index),
             "algo": cfg.algo.name, "seed": str(cfg.seed), "lineage": cfg.tracking.lineage or "",
             "lineages": cfg.tracking.lineages or "", "sweep": cfg.tracking.sweep or "", "git_sha": git_sha() or "",
-            "status": "RUNNING", "gate": "none", "job": job, FOLDER_TAG: str(run_dir.absolute()), **source_tags(),
+            "status": "RUNNING", "gate": "none", "job": job, FOLDER_TAG: str(run_dir.absolute()),
+            **(chosen or {}), **source_tags(),
         }  # fmt: skip
         self._header = {
             "uri": seen_from(run_dir, uri_of(cfg.tracking)), "experiment": cfg.tracking.experiment, "tags": tags,

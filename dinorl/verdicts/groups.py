@@ -9,18 +9,15 @@ from pathlib import Path
 from dinorl.config import ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.identity import affects_training
+from dinorl.tracking.describe import GROUPS
 from dinorl.verdicts.notes import list_of, value
 from dinorl.verdicts.records import StageRun, known_keys, read_runs
 from dinorl.verdicts.selection import COMMIT, TAGS, Selection, words
 
 Groups = Mapping[str, Sequence[StageRun]]  # by label
 SHORT = 8  # characters of a commit
-_VARIED = ("algo", "sweep", COMMIT)  # tags
+_VARIED = ("algo", "sweep", COMMIT, *GROUPS)  # tags
 _SAME = {"seed", "algo.name", "stage.name", "stage.index", "species.name"}  # no groups, or the same as a tag
-# said of keys that a run does not record
-NOT_RECORDED = {
-    "recipe": "runs record the recipe's values, not its name. Name the sweeps instead: dinorl compare ONE OTHER",
-}
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,6 @@ def by_key(runs: Iterable[StageRun], key: str) -> dict[str, list[StageRun]]:
 
 
 def _unknown(key: str, known: set[str], runs: Sequence[StageRun]) -> ConfigError:
-    if key in NOT_RECORDED:
-        return ConfigError(f"--by {key}: {NOT_RECORDED[key]}")
     close = nearest(key, known)
     problem = f"--by {key}: runs have no such key" + (f"; the nearest is {close[0]}" if close else "")
     return ConfigError(problem, hint=f"Here {varied(varying(runs))}")

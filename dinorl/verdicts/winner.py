@@ -131,7 +131,7 @@ def _tasks(request: Request) -> list[Task]:
         grouped.setdefault((run.tags["species"], run.tags["stage"], run.tags["algo"]), []).append(run)
     tasks = []
     for (species, stage, algo), runs in grouped.items():
-        name = request.recipe or typed(typed_overrides(runs[0])).get("recipe", DEFAULT)
+        name = request.recipe or runs[0].tags.get("recipe") or typed(typed_overrides(runs[0])).get("recipe", DEFAULT)
         recipe = Recipe(name, species, stage, algo, request.searchpath)
         check_equal(runs)
         task = Task(tuple(runs), recipe, recipe.compose())
