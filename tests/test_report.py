@@ -24,12 +24,13 @@ from dinorl.reports.films import SMALLER, TOO_LARGE, read_films
 from dinorl.reports.groups import ALL, group_names, grouped
 from dinorl.reports.page import Page
 from dinorl.reports.shares import OTHER, merged, shares
-from dinorl.reports.stages import StageRecord
+from dinorl.reports.stages import StageRecord, read_stages
 from dinorl.tracking import store
 from dinorl.tracking.describe import NOTE
 from dinorl.tracking.lineage import open_lineages
 from dinorl.tracking.spool import PARENT_TAG, Spool
-from dinorl.verdicts.records import Curve, StageRun
+from dinorl.verdicts.records import Curve, StageRun, read_runs
+from dinorl.verdicts.selection import Selection
 
 NAME = "<script>alert(1)<script>"  # of a sweep; a folder's name may be so
 COMMAND = "dinorl species=trex 'sweep.name=<script>'"
@@ -200,6 +201,18 @@ def test_numbers_equal_records(page: Parsed) -> None:
             assert falls == f"{fall_rate(algo, seed, COUNT - 1):.1%}"
     assert rows["lineage"][-1] == "fallsgate: ≤ 5.0%"
     assert rows["doing nothing"][-1] == "75.0%" and rows["at random"][-1] == "–", "only one null policy was logged"
+
+
+def test_null_policies_without_the_folder(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_id = plain_run(evaluations("ppo", 0), stage="balance")
+    record = read_stages(read_runs(Selection.parse("made")))[0]
+    assert math.isnan(record.null("zero", "fall_rate")), "an older run"
+    nulls = {"zero": {"fall_rate": 0.25, "time_to_event_mean_s": None}, "random": {"fall_rate": 1.0}}
+    store.client(store.default_uri()).log_dict(run_id, nulls, RunFolder.null_policies.name)
+    record = read_stages(read_runs(Selection.parse("made")))[0]
+    assert (record.null("zero", "fall_rate"), record.null("random", "fall_rate")) == (0.25, 1.0)
+    assert math.isnan(record.null("zero", "time_to_event_mean_s"))
 
 
 def test_verdict_is_the_comparison(page: Parsed) -> None:

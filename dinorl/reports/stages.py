@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +15,7 @@ from typing import Any
 
 from dinorl.files.run_folder import RunFolder, SweepFiles, read_status
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, OUTPUTS
+from dinorl.tracking.store import FOLDER_TAG, OUTPUTS, client, default_uri, store_errors
 from dinorl.training.gate import THRESHOLDS
 from dinorl.verdicts.records import (
     CONSECUTIVE,
@@ -48,12 +50,14 @@ class StageRecord:
         curves: its evaluations over environment steps.
         folder: its run folder, or None if that is not here.
         sweep: put before its lineages' names, where runs of several sweeps are shown.
+        uri: of the MLflow server; None: the default.
     """
 
     run: StageRun
     curves: Curves
     folder: Path | None
     sweep: str = ""
+    uri: str | None = None
 
     @property
     def index(self) -> int:
@@ -113,15 +117,25 @@ class StageRecord:
 
     @cached_property
     def _nulls(self) -> dict[str, dict[str, float]]:
-        """Metrics of the null policies in ``eval.csv``."""
+        """Metrics of the null policies: of ``eval.csv``, or of MLflow if the folder is not here."""
         if self.folder is None:
-            return {}
+            return self._nulls_of_mlflow()
         try:
             with RunFolder(self.folder).eval_csv.open(newline="", encoding="utf-8") as file:
                 rows = {row["policy"]: row for row in csv.DictReader(file) if row["policy"] in NULLS}
         except (OSError, KeyError):
             return {}
         return {name: {key: _number(value) for key, value in row.items()} for name, row in rows.items()}
+
+    def _nulls_of_mlflow(self) -> dict[str, dict[str, float]]:
+        mlflow, name = client(self.uri or default_uri()), RunFolder.null_policies.name
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ValueError, *store_errors()):
+            path = mlflow.download_artifacts(self.run.run_id, name, folder)
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            return {
+                policy: {k: NAN if v is None else float(v) for k, v in row.items()} for policy, row in found.items()
+            }
+        return {}  # an older run
 
     @cached_property
     def thresholds(self) -> dict[str, float]:
@@ -163,7 +177,8 @@ def read_stages(runs: Sequence[StageRun], uri: str | None = None, sweep: Path | 
         terms = {key for run in own for key in run.metrics if key.startswith(REWARD)}
         curves |= read_curves(own, sorted({RETURN, DEVIATION, CONSECUTIVE, *metrics, *terms}), uri)
     return [
-        StageRecord(run, curves[run.run_id], _place(run, sweep), run.tags["sweep"] if several else "") for run in runs
+        StageRecord(run, curves[run.run_id], _place(run, sweep), run.tags["sweep"] if several else "", uri)
+        for run in runs
     ]
 
 
