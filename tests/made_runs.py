@@ -49,6 +49,7 @@ def plain_run(
     algo: str = "ppo",
     tags: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
+    experiment: str = "0",
 ) -> str:
     """Make a run with few parameters in the default store, of two minutes, and return its id.
 
@@ -57,6 +58,7 @@ def plain_run(
         stage, species, seed, sweep, algo: tags.
         tags: more tags.
         params: others than :data:`PARAMS`.
+        experiment: its id; that of the default has no place for artifacts.
     """
     label = EVENTS[species] if stage == "behavior" else stage
     lineage = f"{species}-{algo}-s{seed}"
@@ -65,7 +67,7 @@ def plain_run(
         "lineage": lineage, "sweep": sweep, "gate": "passed", "status": "DONE", "git_sha": "1234567890abcdef",
     } | (tags or {})  # fmt: skip
     own = {"species.event.name": EVENTS[species], "algo.name": algo, "seed": str(seed)}
-    return _write(f"{lineage}/{STAGES[stage]}-{label}", known, PARAMS | own | (params or {}), evaluations)
+    return _write(f"{lineage}/{STAGES[stage]}-{label}", known, PARAMS | own | (params or {}), evaluations, experiment)
 
 
 def made_run(
@@ -106,7 +108,13 @@ def made_run(
     return _write(f"{lineage}/{config.stage.index}-{config.stage_label}", known, values, evaluations)
 
 
-def _write(name: str, tags: Mapping[str, str], params: Mapping[str, str], evaluations: Sequence[Evaluation]) -> str:
+def _write(
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    evaluations: Sequence[Evaluation],
+    experiment: str = "0",
+) -> str:
     now, mlflow = next(_times), client(default_uri())
     metrics = [
         Metric(key, float(value), now, STEPS * i)
@@ -115,7 +123,7 @@ def _write(name: str, tags: Mapping[str, str], params: Mapping[str, str], evalua
     ]  # fmt: skip
     metrics.append(Metric("time/stage_s", 120.0, now, STEPS * len(evaluations)))
     pairs = [Param(key, value) for key, value in params.items()]
-    run_id = str(mlflow.create_run("0", start_time=now, run_name=name).info.run_id)
+    run_id = str(mlflow.create_run(experiment, start_time=now, run_name=name).info.run_id)
     mlflow.log_batch(run_id, metrics, pairs[:_BATCH], [RunTag(*tag) for tag in tags.items()])
     if pairs[_BATCH:]:
         mlflow.log_batch(run_id, params=pairs[_BATCH:])

@@ -205,7 +205,8 @@ def test_numbers_equal_records(page: Parsed) -> None:
 
 def test_null_policies_without_the_folder(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_id = plain_run(evaluations("ppo", 0), stage="balance")
+    experiment = store.create_store(compose([]).tracking)
+    run_id = plain_run(evaluations("ppo", 0), stage="balance", experiment=experiment)
     record = read_stages(read_runs(Selection.parse("made")))[0]
     assert math.isnan(record.null("zero", "fall_rate")), "an older run"
     nulls = {"zero": {"fall_rate": 0.25, "time_to_event_mean_s": None}, "random": {"fall_rate": 1.0}}
