@@ -29,7 +29,9 @@ from dinorl.bundle.player import load_player
 from dinorl.config import TrackingConfig, compose, flatten
 from dinorl.files.run_folder import RunFolder
 from dinorl.sweep import parents
-from dinorl.sweep.plan import Job, Lineage
+from dinorl.sweep.folder import SweepFolder
+from dinorl.sweep.lineages import LineageRuns
+from dinorl.sweep.plan import Job, Lineage, Plan
 from dinorl.tracking import store, system
 from dinorl.tracking.runs import finished_runs
 from dinorl.tracking.spool import Spool
@@ -334,6 +336,19 @@ def test_failed_stage_is_shown(tmp_path: Path) -> None:
     assert metrics["1-balance/return_mean"] == 1.235 and not [key for key in metrics if key.startswith("3-")]
     assert entries[-1]["tags"]["gate.3-behavior"] == "failed"
     assert entries == parents.entries(curriculum, states, tmp_path, "dinorl species=trex"), "sent twice"
+
+
+def test_sweep_outlives_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What MLflow is shown of a sweep cannot be written: the sweep goes on, and ends its runs."""
+    curriculum, states, jobs = lineage()
+    plan = Plan((curriculum,), tuple(jobs))
+    (tmp_path / "trex-ppo-s0" / "stages.json").mkdir(parents=True)
+    (tmp_path / "trex-ppo-s0" / "tracking.jsonl").touch()
+    LineageRuns(SweepFolder(tmp_path, resume=True), lambda *arguments: None).job_over(plan, jobs[-1], states)
+    assert "its run in MLflow lacks numbers of" in capsys.readouterr().out
+    assert '"end": "FAILED"' in (tmp_path / "trex-ppo-s0" / "tracking.jsonl").read_text()
 
 
 def test_third_film_is_the_parents(tmp_path: Path) -> None:

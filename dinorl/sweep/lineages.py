@@ -113,7 +113,10 @@ class LineageRuns(SweepRuns):
         for lineage in plan.lineages:
             if job in lineage.jobs:
                 path = self._path(lineage.name)
-                self._add(path, parents.entries(lineage, states, self.folder.path, self.command))
+                try:
+                    self._add(path, parents.entries(lineage, states, self.folder.path, self.command))
+                except Exception as error:  # a full disk, a damaged file: the sweep goes on
+                    say(f"{path}: its run in MLflow lacks numbers of {job.title} ({type(error).__name__}: {error})")
                 if all(one.key in states for one in lineage.jobs):
                     self._add(path, _end(lineage, states), repeat=True)  # a resumed run has begun again
                     self._ended.add(lineage.name)
