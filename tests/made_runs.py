@@ -65,6 +65,7 @@ def plain_run(
     known = {
         "species": species, "stage": stage, "stage_index": str(STAGES[stage]), "algo": algo, "seed": str(seed),
         "lineage": lineage, "sweep": sweep, "gate": "passed", "status": "DONE", "git_sha": "1234567890abcdef",
+        "recipe": "default",
     } | (tags or {})  # fmt: skip
     own = {"species.event.name": EVENTS[species], "algo.name": algo, "seed": str(seed)}
     return _write(f"{lineage}/{STAGES[stage]}-{label}", known, PARAMS | own | (params or {}), evaluations, experiment)
@@ -99,7 +100,7 @@ def made_run(
     known = {
         "species": config.species.name, "stage": config.stage.name, "stage_index": str(config.stage.index),
         "algo": config.algo.name, "seed": str(seed), "lineage": lineage, "sweep": sweep, "status": "DONE",
-        "gate": gate, FOLDER_TAG: str(folder),
+        "gate": gate, "recipe": "default", FOLDER_TAG: str(folder),
     } | (tags or {})  # fmt: skip
     values = {key: str(value) for key, value in (flatten(config) | {"seed": seed} | (params or {})).items()}
     for key in [key for key, value in (params or {}).items() if value is None]:
