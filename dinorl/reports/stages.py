@@ -15,7 +15,7 @@ from typing import Any
 
 from dinorl.files.run_folder import RunFolder, SweepFiles, read_status
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, OUTPUTS, client, default_uri, store_errors
+from dinorl.tracking.store import FOLDER_TAG, OUTPUTS, default_uri, store_errors
 from dinorl.training.gate import THRESHOLDS
 from dinorl.verdicts.records import (
     CONSECUTIVE,
@@ -128,9 +128,11 @@ class StageRecord:
         return {name: {key: _number(value) for key, value in row.items()} for name, row in rows.items()}
 
     def _nulls_of_mlflow(self) -> dict[str, dict[str, float]]:
-        mlflow, name = client(self.uri or default_uri()), RunFolder.null_policies.name
+        from mlflow.artifacts import download_artifacts
+
+        uri, name = self.uri or default_uri(), RunFolder.null_policies.name
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ValueError, *store_errors()):
-            path = mlflow.download_artifacts(self.run.run_id, name, folder)
+            path = download_artifacts(f"{self.run.artifacts}/{name}", dst_path=folder, tracking_uri=uri)
             found = json.loads(Path(path).read_text(encoding="utf-8"))
             return {
                 policy: {k: NAN if v is None else float(v) for k, v in row.items()} for policy, row in found.items()

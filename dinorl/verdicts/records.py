@@ -40,6 +40,7 @@ class StageRun:
         params: the flattened composed config; of an older run with the keys of every algorithm.
         metrics: the last value of each.
         started: ms since the epoch.
+        artifacts: where its artifacts are.
     """
 
     run_id: str
@@ -48,12 +49,13 @@ class StageRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     started: int
+    artifacts: str = ""
 
     @classmethod
     def of(cls, run: Run) -> StageRun:
         """Read a run of MLflow."""
         info, data = run.info, run.data
-        return cls(info.run_id, info.run_name, data.tags, data.params, data.metrics, info.start_time)
+        return cls(info.run_id, info.run_name, data.tags, data.params, data.metrics, info.start_time, info.artifact_uri)
 
     @property
     def seed(self) -> int:
