@@ -33,8 +33,17 @@ from dinorl.tracking.store import SETTINGS
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "dinorl.sweep.fork_server",
+    # all of a job, which is then the same in all jobs of a command, whatever is edited meanwhile
+    "dinorl.sweep.job",
+    "dinorl.sweep.workers",
+    "dinorl.learners.ppo",
+    "dinorl.learners.sac",
     "dinorl.training.stage",
     "dinorl.tracking.tracker",
+    "dinorl.verdicts.diagnosis",
+    # imported late by MLflow
+    "filelock",
+    "sqlalchemy.dialects.sqlite",
     "mlflow.store.tracking.sqlalchemy_store",  # imported late by MLflow
     "scipy.special",  # imported late by evaluations
     "torch._dynamo",  # imported late by torch
