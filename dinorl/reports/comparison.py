@@ -17,6 +17,7 @@ from dinorl.verdicts.comparison import GATE_STEPS, KEPT, Comparison, Group, Verd
 from dinorl.verdicts.groups import SHORT
 from dinorl.verdicts.notes import NAMED
 from dinorl.verdicts.records import EVALUATION, Curves
+from dinorl.verdicts.selection import COMMIT
 from dinorl.verdicts.statistics import Interval
 
 _HEIGHT, _WIDTH = 4.0, 5.6  # inches, of a task's axes
@@ -146,15 +147,15 @@ def _in_labels(values: Mapping[str, tuple[str, ...]]) -> bool:
 def _differences(differences: Mapping[str, Mapping[str, tuple[str, ...]]]) -> str:
     """Return the first few keys with each group's values."""
     parts = [
-        f"{key} ({'; '.join(f'{label}: {_values(values)}' for label, values in by_label.items())})"
+        f"{key} ({'; '.join(f'{label}: {_values(key, values)}' for label, values in by_label.items())})"
         for key, by_label in list(differences.items())[:NAMED]
     ]
     more = len(differences) - NAMED
     return ", ".join(parts) + (f" and {more} more keys" if more > 0 else "")
 
 
-def _values(values: Sequence[str]) -> str:
-    return ", ".join(value[:40] or "–" for value in values)
+def _values(key: str, values: Sequence[str]) -> str:
+    return ", ".join(value[: SHORT if key == COMMIT else 40] or "–" for value in values)
 
 
 def _ending(compared: Compared) -> list[str]:

@@ -31,8 +31,8 @@ _DIGITS = 4  # of the numbers in MLflow's table of runs; the stages' runs have a
 COLUMNS = (
     ("metrics", f"{WHOLE}/gates_passed"), ("metrics", f"{WHOLE}/minutes"), ("metrics", "1-balance/fall_rate"),
     ("metrics", "2-locomotion/forward_speed_mean_mps"), ("metrics", "3-behavior/return_mean"),
-    ("metrics", "3-behavior/success_rate"), ("tags", "gate.1-balance"), ("tags", "gate.2-locomotion"),
-    ("tags", "gate.3-behavior"),
+    ("metrics", "3-behavior/success_rate"), ("tags", "sweep"), ("tags", "gate.1-balance"),
+    ("tags", "gate.2-locomotion"), ("tags", "gate.3-behavior"),
 )  # fmt: skip
 
 States = Mapping[str, Mapping[str, Any]]
