@@ -1,47 +1,20 @@
-"""Searches through the command line: killed twice, recorded in MLflow, refused before anything is written."""
+"""Searches through the command line: killed, recorded in MLflow, refused before anything is written."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from commands import dinorl_here
 from omegaconf import OmegaConf
+from searches import COMMAND, differences, journal_lines, killed, start, statuses, wait_for
 
 from dinorl.files.run_folder import SearchFiles
 from dinorl.tracking import store
-
-COMMAND = (
-    "hydra/sweeper=search", "species=trex", "stage=balance", "sim.n_envs=16", "ppo.n_steps=8", "ppo.batch_size=64",
-    "curriculum.timesteps=1024", "eval.every=128", "eval.episodes=2", "env.max_episode_steps=20", "sim.threads=1",
-    "eval.video_seconds=0", "tracking.models=false", "curriculum.min_avg_reward=1e9", "ppo.gamma=0.9,0.99",
-    "ppo.learning_rate=tag(log,interval(1e-4,1e-1))", "search.samples=5", "search.jobs=1", "search.grace=256",
-)  # fmt: skip
-
-
-def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dinorl", *COMMAND, *more]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def journal_lines(folder: Path) -> list[str]:
-    path = SearchFiles(folder).journal
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
-    end = time.monotonic() + 240.0
-    while len(journal_lines(folder)) < lines:
-        assert running.poll() is None and time.monotonic() < end, f"fewer than {lines} reports"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -60,42 +33,22 @@ def searched(place: Path) -> tuple[Path, str]:
     return place / "outputs" / "whole", done.stdout
 
 
-def test_twice_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
-    """The command is killed twice, then the process of a stage."""
-    folder, whole = place / "outputs" / "killed", journal_lines(searched[0])
-    for lines in (3, len(whole) - 8):
-        killed = start(place, "sweep.name=killed")
-        wait_for(killed, folder, lines)
-        killed.send_signal(signal.SIGKILL)
-        killed.communicate()
-        assert len(journal_lines(folder)) < len(whole)
-    last = start(place, "sweep.name=killed")
-    wait_for(last, folder, len(journal_lines(folder)) + 1)
-    for path in folder.glob("*/*/status.json"):
-        state = json.loads(path.read_text())
-        if state["status"] == "RUNNING":
-            os.kill(state["pid"], signal.SIGKILL)
-    output, _ = last.communicate(timeout=240)
-    assert last.returncode == 0, output
-    assert journal_lines(folder) == whole
-    assert SearchFiles(folder).trials.read_text() == SearchFiles(searched[0]).trials.read_text()
-    assert _statuses(folder) == _statuses(searched[0])
-    assert '"prune"' in "".join(whole) and '"end"' in "".join(whole)
-
-
-def _statuses(folder: Path) -> dict[str, tuple[str, str]]:
-    states = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/*/status.json")}
-    return {name: (state["status"], state["gate"]) for name, state in states.items()}
+def test_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
+    """The command is killed, then the process of a stage; ``make torture`` kills the command twice."""
+    whole = "".join(journal_lines(searched[0]))
+    killed(place, "killed", (3,))
+    assert not differences(searched[0], place / "outputs" / "killed")
+    assert '"prune"' in whole and '"end"' in whole
 
 
 def test_killed_population_resumes(place: Path) -> None:
     """Killed once it was written who takes over whom."""
     typed = ("search.scheduler=pbt", "search.samples=2", "search.interval=256", "curriculum.timesteps=512")
     folder = place / "outputs" / "population"
-    killed = start(place, *typed, "sweep.name=population")
-    wait_for(killed, folder, 5)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    first = start(place, *typed, "sweep.name=population")
+    wait_for(first, folder, 5)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
     last = start(place, *typed, "sweep.name=population")
     output, _ = last.communicate(timeout=240)
     assert last.returncode == 0 and "how the policy of trial" in output, output
@@ -105,7 +58,7 @@ def test_killed_population_resumes(place: Path) -> None:
     (exchange,) = [line for line in lines if "takeovers" in line]
     (one,) = exchange["takeovers"]
     assert exchange["steps"] == 256 and {one["trial"], one["source"]} == {0, 1} and lines.count({"complete": 1}) == 1
-    assert _statuses(folder) == dict.fromkeys(("trial-0-s0", "trial-1-s0"), ("DONE", "advanced_on_budget"))
+    assert statuses(folder) == dict.fromkeys(("trial-0-s0", "trial-1-s0"), ("DONE", "advanced_on_budget"))
     run = folder / f"trial-{one['trial']}-s0" / "1-balance"
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
     assert {key: str(OmegaConf.select(config, key)) for key in one["values"]} == one["values"]
@@ -119,7 +72,7 @@ def test_trials_are_ordinary_runs(searched: tuple[Path, str], monkeypatch: pytes
     folder, _ = searched
     ends = {line["trial"]: line["decision"] for line in map(json.loads, journal_lines(folder))}
     expected = {"prune": ("PRUNED", "stopped_by_listener"), "end": ("DONE", "advanced_on_budget")}
-    assert _statuses(folder) == {f"trial-{trial}-s0": expected[end] for trial, end in ends.items()}
+    assert statuses(folder) == {f"trial-{trial}-s0": expected[end] for trial, end in ends.items()}
     for run in folder.glob("*/1-balance"):
         assert (run / ".hydra" / "overrides.yaml").exists() and (run / "bundle" / "best" / "meta.json").exists()
     monkeypatch.chdir(folder.parent.parent)

@@ -1,7 +1,8 @@
 """``make torture``: curricula killed (SIGKILL) at random and restarted equal uninterrupted ones.
 
 So do stages whose terminal closed, that got SIGHUP or lost the reader of their output. Eight commands that start at
-once without a store are eight sweeps. Every row of :mod:`surroundings` holds. Exit status 1 if anything differs.
+once without a store are eight sweeps. Every row of :mod:`surroundings` holds, and a search that is killed twice is the same.
+Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import searches
 from cluster import HEAD, OTHER, two_machines
 from surroundings import MLFLOW, ROWS, check
 
@@ -328,6 +330,21 @@ def two_machines_torture(seed: int) -> list[str]:
     return found
 
 
+def killed_search() -> list[str]:
+    """Kill a search twice, and a stage of it; return what differs from an uninterrupted one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        output, _ = (whole := searches.start(home, "sweep.name=whole")).communicate()
+        if whole.returncode != 0:
+            return [f"it fails by itself: {output[-2000:]}"]
+        reports = len(searches.journal_lines(home / "outputs" / "whole"))
+        try:
+            searches.killed(home, "broken", (3, reports - 8))
+        except AssertionError as error:
+            return [f"it fails: {error}"]
+        return searches.differences(home / "outputs" / "whole", home / "outputs" / "broken")
+
+
 def main() -> int:
     """Torture both algorithms."""
     parser = argparse.ArgumentParser(description="Kill curricula at random moments, and compare.")
@@ -341,6 +358,7 @@ def main() -> int:
     for name, test in (
         (f"{len(ROWS)} surroundings", surroundings),
         ("lost terminals", lambda: lost_terminals(chosen.kills, chosen.seed)),
+        ("killed search", killed_search),
         ("two machines", lambda: two_machines_torture(chosen.seed)),
     ):
         found = test()
