@@ -1,8 +1,8 @@
 """``make torture``: curricula killed (SIGKILL) at random and restarted equal uninterrupted ones.
 
-So do stages whose terminal closed, that got SIGHUP or lost the reader of their output. Eight commands that start at
-once without a store are eight sweeps. Every row of :mod:`surroundings` holds, and a search that is killed twice is the same.
-Exit status 1 if anything differs.
+So do stages whose terminal closed, that got SIGHUP or lost the reader of their output, and a search that is killed
+twice. Eight commands that start at once without a store are eight sweeps. Every row of :mod:`surroundings` holds. Exit
+status 1 if anything differs.
 """
 
 from __future__ import annotations
