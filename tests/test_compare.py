@@ -220,6 +220,19 @@ def test_groups_by_parameter(here: None, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_longer_training_is_said(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Stages end when their gate is passed: the faster runner may only have trained longer."""
+    monkeypatch.chdir(tmp_path)
+    for label, speeds in (("early", (4.0, 4.1)), ("late", (4.0, 4.1, 4.4))):
+        for seed in range(3):
+            evaluations = [Evaluation(float(i), forward_speed_mean_mps=speed) for i, speed in enumerate(speeds)]
+            plain_run(evaluations, stage="locomotion", seed=seed, sweep=label)
+    assert compared(capsys, "early", "late")["tasks"][0]["notes"] == [
+        f"late trained longer: its gates passed after {3 * STEPS:,} steps, those of early after {2 * STEPS:,}."
+    ]
+    assert not compared(capsys, "early", "late", "--metric", "gate_steps")["tasks"][0]["notes"]
+
+
 def test_groups_by_recipe(has_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for recipe, seed in itertools.product(("default", "toml"), range(3)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -218,7 +218,19 @@ def compare(groups: Mapping[str, Sequence[StageRun]], metric: Metric, curves: Ma
     made = tuple(_group(label, group, metric, curves, longest) for label, group in groups.items())
     notes = tuple(notes_on(groups, {group.label: group.scores for group in made}, metric))
     verdicts = _verdicts(made, metric)
+    notes += tuple(_trained_longer(made, verdicts)) if metric is not GATE_STEPS else ()
     return Comparison(runs[0].tags["species"], runs[0].stage, metric, made, verdicts, differing(groups), notes)
+
+
+def _trained_longer(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield which winners are better after more steps, for a stage ends when its gate is passed."""
+    steps = {group.label: group.mean_gate_steps for group in groups if group.passed == len(group.runs)}
+    for verdict in verdicts:
+        if verdict.better and steps.get(verdict.one, 0.0) > steps.get(verdict.other, math.inf):
+            yield (
+                f"{verdict.one} trained longer: its gates passed after {steps[verdict.one]:,.0f} steps, those of "
+                f"{verdict.other} after {steps[verdict.other]:,.0f}."
+            )
 
 
 def refuse_returns(metric: Metric, runs: Sequence[StageRun]) -> None:
