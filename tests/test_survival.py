@@ -122,10 +122,11 @@ def test_late_sigterm_keeps_finished_stage(tmp_path: Path, monkeypatch: pytest.M
         statuses.append(json.loads((folder / "status.json").read_text())["status"])
 
     statuses: list[str] = []
+    runtime = {"output_dir": str(tmp_path), "choices": {"recipe": "default"}}
     monkeypatch.setattr(stage, "run_stage", killed_at_end)
     monkeypatch.setattr(resume, "finish", finished)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}}))
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({"runtime": runtime}))
     with pytest.raises(KeyboardInterrupt):
         job.run(OmegaConf.create(to_container(compose(["species=trex", "stage=balance"]))))
     assert json.loads((tmp_path / "status.json").read_text())["status"] == "DONE"
