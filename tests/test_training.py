@@ -397,3 +397,12 @@ def test_listener_error_keeps_training(tmp_path: Path, caplog: pytest.LogCapture
     cfg = small("stage=balance", "curriculum.timesteps=256")
     assert run_stage(cfg, tmp_path, [Broken()]).timesteps == 256
     assert "Broken.say failed" in caplog.text and "no terminal" in caplog.text
+
+
+def test_short_rollout_is_one_minibatch() -> None:
+    """Few animals need no smaller ``ppo.batch_size`` typed; one that leaves a remainder is refused."""
+    learner = make_learner(compose(["species=trex", "stage=balance", "sim.n_envs=4"]))
+    assert learner.model.batch_size == 4 * learner.model.n_steps < 4096
+    learner.close()
+    with pytest.raises(ConfigError, match="a divisor of"):
+        compose(["species=trex", "stage=balance", "sim.n_envs=100"])

@@ -159,6 +159,10 @@ class PPOConfig(Algorithm):
         """Return the environment steps of an update."""
         return self.n_steps * n_envs
 
+    def minibatch(self, n_envs: int) -> int:
+        """Return the samples of a minibatch: a rollout that has fewer than ``batch_size`` is one."""
+        return min(self.batch_size, self.rollout(n_envs))
+
     def check(self, n_envs: int) -> None:
         """Check that minibatches divide the rollout.
 
@@ -166,7 +170,7 @@ class PPOConfig(Algorithm):
             ConfigError: they do not, or the rollout has one sample.
         """
         rollout = self.rollout(n_envs)
-        if rollout % self.batch_size:
+        if rollout % self.minibatch(n_envs):
             small = [d for d in range(1, math.isqrt(rollout) + 1) if rollout % d == 0]
             best = min((*small, *(rollout // d for d in small)), key=lambda d: abs(d - self.batch_size))
             raise ConfigError(

@@ -44,7 +44,7 @@ class PPOLearner(SB3Learner):
             env,
             learning_rate=schedule(ppo.learning_rate, ppo.learning_rate_end, ppo.lr_schedule),
             n_steps=ppo.n_steps,
-            batch_size=ppo.batch_size,
+            batch_size=ppo.minibatch(env.num_envs),
             n_epochs=ppo.n_epochs,
             gamma=ppo.gamma,
             gae_lambda=ppo.gae_lambda,

@@ -18,18 +18,7 @@ from dinorl.files.run_folder import SweepFiles
 from dinorl.tracking.describe import GROUPS
 
 RUN_ID, COMMIT, EVENT = "run_id", "git_sha", "species.event.name"
-TAGS = (
-    "species",
-    "stage",
-    "algo",
-    "seed",
-    "lineage",
-    "sweep",
-    COMMIT,
-    "status",
-    "gate",
-    *GROUPS,
-)  # other keys: parameters
+TAGS = ("species", "stage", "algo", "seed", "lineage", "sweep", COMMIT, "status", "gate", *GROUPS)  # others: parameters
 DONE = "DONE"
 _ID = re.compile(r"[0-9a-f]{32}")
 _FILTERS = 32  # queries of a selection
