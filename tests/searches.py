@@ -41,13 +41,14 @@ def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
         time.sleep(0.01)
 
 
-def killed(cwd: Path, name: str, at: Sequence[int]) -> str:
-    """Kill the command at each of these numbers of reports, then the stage that runs; return the last output.
+def kill(cwd: Path, name: str, at: Sequence[int], reports: int) -> None:
+    """Kill the command at each of these numbers of reports, then the stage that runs; let the rest end.
 
     Args:
         cwd: where it is typed.
         name: of the search.
         at: numbers of reports.
+        reports: of the whole search; a kill must come before.
     """
     folder = cwd / "outputs" / name
     for lines in at:
@@ -55,6 +56,7 @@ def killed(cwd: Path, name: str, at: Sequence[int]) -> str:
         wait_for(running, folder, lines)
         running.send_signal(signal.SIGKILL)
         running.communicate()
+        assert len(journal_lines(folder)) < reports
     last = start(cwd, f"sweep.name={name}")
     wait_for(last, folder, len(journal_lines(folder)) + 1)
     for path in folder.glob("*/*/status.json"):
@@ -63,7 +65,6 @@ def killed(cwd: Path, name: str, at: Sequence[int]) -> str:
             os.kill(state["pid"], signal.SIGKILL)
     output, _ = last.communicate(timeout=240)
     assert last.returncode == 0, output
-    return output
 
 
 def statuses(folder: Path) -> dict[str, tuple[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import dinorl_here
 from omegaconf import OmegaConf
-from searches import COMMAND, differences, journal_lines, killed, start, statuses, wait_for
+from searches import COMMAND, differences, journal_lines, kill, start, statuses, wait_for
 
 from dinorl.files.run_folder import SearchFiles
 from dinorl.tracking import store
@@ -35,10 +35,10 @@ def searched(place: Path) -> tuple[Path, str]:
 
 def test_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
     """The command is killed, then the process of a stage; ``make torture`` kills the command twice."""
-    whole = "".join(journal_lines(searched[0]))
-    killed(place, "killed", (3,))
+    whole = journal_lines(searched[0])
+    kill(place, "killed", (3,), len(whole))
     assert not differences(searched[0], place / "outputs" / "killed")
-    assert '"prune"' in whole and '"end"' in whole
+    assert '"prune"' in "".join(whole) and '"end"' in "".join(whole)
 
 
 def test_killed_population_resumes(place: Path) -> None:

@@ -339,7 +339,7 @@ def killed_search() -> list[str]:
             return [f"it fails by itself: {output[-2000:]}"]
         reports = len(searches.journal_lines(home / "outputs" / "whole"))
         try:
-            searches.killed(home, "broken", (3, reports - 8))
+            searches.kill(home, "broken", (3, reports - 8), reports)
         except AssertionError as error:
             return [f"it fails: {error}"]
         return searches.differences(home / "outputs" / "whole", home / "outputs" / "broken")

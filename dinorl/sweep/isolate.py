@@ -33,7 +33,7 @@ from dinorl.tracking.store import SETTINGS
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "dinorl.sweep.fork_server",
-    # all of a job, which is then the same in all jobs of a command, whatever is edited meanwhile
+    # an edit reaches no job of a running command
     "dinorl.sweep.job",
     "dinorl.sweep.workers",
     "dinorl.learners.ppo",
