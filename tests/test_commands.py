@@ -85,7 +85,7 @@ def test_train_may_be_typed(tmp_path: Path) -> None:
     (["play", "nowhere"], 1, "dinorl play: nowhere: no bundle there"),
     (["zoo", "measure", "trex/flies"], 1, "dinorl zoo: trex/flies: no such policy in the zoo; there are brachiosaurus"),
     (["play", "trex/bite", "--video", "film.xyz"], 1, "dinorl play: film.xyz: expected a film that ends in .mp4 or"),
-    (["results", "--readme", "nowhere.md"], 1, "dinorl results: found no finished run"),
+    (["results", "--readme", "nowhere.md"], 1, "mlflow.db: there is no MLflow store. Type the command where outputs"),
     (["replay-fault", "nowhere.npz"], 1, "expected a file of a run's faults/ folder"),
     (["convert", "nowhere"], 2, "dinorl convert: nowhere: found no stage files"),
     (["send", "nowhere"], 2, "dinorl send: nowhere: found no tracking.jsonl"),

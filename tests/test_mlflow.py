@@ -191,7 +191,7 @@ def test_same_command_sends_nothing_twice(place: Place) -> None:
 
 
 def test_only_stages_are_results(place: Place) -> None:
-    found = [run.data.tags["stage"] for run in finished_runs("s", place.uri)]
+    found = [run.tags["stage"] for run in finished_runs("s", place.uri)]
     assert sorted(found) == ["balance", "locomotion"]
 
 

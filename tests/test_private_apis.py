@@ -110,12 +110,6 @@ USED = (
         "mlflow.store.artifact.artifact_repo.ArtifactRepository._download_file", "tracking/depot: fetch one file",
         takes=("remote_file_path", "local_path"),
     ),
-    Private("mlflow.MlflowClient._tracking_client", "verdicts/records: histories of many runs at once"),
-    Private("mlflow.MlflowClient._tracking_client.store", "verdicts/records: histories of many runs at once"),
-    Private(
-        "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore.get_metric_history_bulk",
-        "verdicts/records: histories of many runs at once", takes=("run_ids", "metric_key", "max_results"),
-    ),
     Private("mlflow.store.tracking.sqlalchemy_store", "sweep/isolate: imported before jobs fork"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID", "tracking/spool: a stage's run is its lineage's child"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_LOGGED_ARTIFACTS", "sweep/parents: the page shows stages.json as a table"),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
 import sqlite3
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from made_runs import STEPS, Evaluation, plain_run
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dinorl.config import ConfigError
 from dinorl.files.run_folder import SweepFiles
+from dinorl.tracking import runs as runs_module
 from dinorl.tracking import store
 from dinorl.training.evaluations import Best
-from dinorl.verdicts.records import CONSECUTIVE, DEVIATION, RETURN, Curve, kept, read_curves, read_runs
+from dinorl.verdicts import records
+from dinorl.verdicts.records import CONSECUTIVE, DEVIATION, RETURN, Curve, StageRun, kept, read_curves, read_runs
 from dinorl.verdicts.selection import EVENT, Selection, same
 
 ONE = [Evaluation(1.0)]
@@ -137,16 +139,39 @@ def test_histories_by_step(here: Path) -> None:
     assert str(falls.exactly(2 * STEPS)) == str(falls.at(STEPS - 1)) == "nan"
 
 
-def test_histories_from_a_server(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's histories are read one by one; a database's at once."""
-    ids = [plain_run([Evaluation(float(seed)), Evaluation(2.0)], seed=seed) for seed in range(3)]
-    runs, keys = read_runs(Selection.parse("made")), [RETURN, DEVIATION]
-    at_once = read_curves(runs, keys)
-    monkeypatch.delattr(SqlAlchemyStore, "get_metric_history_bulk")
-    one_by_one = read_curves(runs, keys)
-    for run_id, key in itertools.product(ids, keys):
-        assert at_once[run_id][key].values.tolist() == one_by_one[run_id][key].values.tolist()
-        assert at_once[run_id][key].steps.tolist() == one_by_one[run_id][key].steps.tolist()
+def test_tables_say_what_mlflow_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is asked through MLflow, an SQLite store's tables are read."""
+    odd = {"ppo.gamma": "1.0", "note": 'it\'s 100 % "odd"'}
+    ids = [plain_run([Evaluation(float(seed)), Evaluation(2.0)], seed=seed, params=odd) for seed in range(3)]
+    mlflow = store.client(store.default_uri())
+    for step, value in ((STEPS, 7.0), (3 * STEPS, math.nan), (4 * STEPS, math.inf)):
+        mlflow.log_metric(ids[0], RETURN, value, timestamp=2_000_000_000_000, step=step)
+    mlflow.set_tag(mlflow.create_run("0").info.run_id, "sweep", "made")  # no stage
+    mlflow.delete_run(plain_run(ONE, seed=8))
+    gone = mlflow.create_experiment("gone")
+    plain_run(ONE, seed=9, experiment=gone)
+    mlflow.delete_experiment(gone)
+
+    def told(text: str) -> tuple[list[StageRun], str]:
+        runs = read_runs(Selection.parse(text))
+        curves = read_curves(runs, [RETURN, DEVIATION, "eval/unknown"])
+        points = [
+            (run_id, key, curve.steps.tolist(), curve.values.tolist())
+            for run_id, own in curves.items()
+            for key, curve in sorted(own.items())
+        ]
+        return runs, str(points)
+
+    texts = ("made", "made seed=1,2", "ppo.gamma=1", f"run_id={ids[0]}", "stage=bite git_sha=1234")
+    of_tables = [told(text) for text in texts]
+    another_version = Mock(side_effect=sqlite3.OperationalError("no such column"))
+    monkeypatch.setattr(runs_module, "read_rows", another_version)
+    monkeypatch.setattr(records, "read_histories", another_version)
+    for (runs, points), text in zip(of_tables, texts, strict=True):
+        again, same_points = told(text)
+        assert points == same_points
+        assert [repr(run) for run in runs] == [repr(run) for run in again], "NaN equals nothing"
+    assert [run.run_id for run in of_tables[0][0]] == ids[::-1] and "nan" in of_tables[0][1]
 
 
 def test_history_of_one_run_is_quick(here: Path) -> None:

@@ -30,7 +30,7 @@ def resolve(where: str | Path) -> Path:
     if not path.exists() and (shipped := zoo().get(str(where))):
         return shipped
     if not path.exists() and len(str(where)) == 32 and all(c in "0123456789abcdef" for c in str(where)):
-        from dinorl.tracking.runs import run_folder  # imports mlflow, which is slow
+        from dinorl.tracking.runs import run_folder
 
         folder = run_folder(str(where))
         if folder is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,8 +11,8 @@ from dinorl.files.run_folder import BundleFolder, RunFolder
 from dinorl.files.untrusted import read_json
 from dinorl.reports.stages import StageRecord
 from dinorl.tracking.describe import NOTE
+from dinorl.tracking.runs import by_id
 from dinorl.tracking.spool import PARENT_TAG
-from dinorl.tracking.store import client, store_errors
 
 UNKNOWN = "not recorded"
 _COMMAND = re.compile(r"^```sh\n(.+?)\n```$", re.MULTILINE | re.DOTALL)
@@ -47,11 +46,8 @@ def _commands(records: Sequence[StageRecord], uri: str) -> list[str]:
     newest = {
         one.run.tags["sweep"]: one.run.tags.get(PARENT_TAG) for one in sorted(records, key=lambda r: r.run.started)
     }
-    mlflow, found = client(uri), []
-    for parent in filter(None, newest.values()):
-        with contextlib.suppress(*store_errors()):
-            found += _COMMAND.findall(mlflow.get_run(parent).data.tags.get(NOTE, ""))[-1:]
-    return found
+    parents = by_id(filter(None, newest.values()), uri)
+    return [command for run in parents.values() for command in _COMMAND.findall(run.tags.get(NOTE, ""))[-1:]]
 
 
 def _versions(record: StageRecord) -> dict[str, str]:

@@ -19,6 +19,7 @@ from dinorl.config import ConfigError
 from dinorl.files.run_folder import RunFolder, read_status, write_json
 from dinorl.reports.evaluation import evaluate
 from dinorl.tracking import describe
+from dinorl.tracking.database import Row
 from dinorl.tracking.runs import finished_runs, folders
 from dinorl.tracking.store import FOLDER_TAG
 
@@ -50,13 +51,13 @@ def collect(sweep: str | None = None, uri: str | None = None) -> list[Result]:
         sweep: only runs of this sweep.
         uri: of the MLflow server; default: the embedded store.
     """
-    newest: dict[tuple[str, str, str, str], Any] = {}
+    newest: dict[tuple[str, str, str, str], Row] = {}
     for run in finished_runs(sweep, uri):
-        tags = run.data.tags
+        tags = run.tags
         newest.setdefault((tags["species"], tags["stage"], tags["algo"], tags["seed"]), run)
     found, here = [], folders()
     for run in newest.values():
-        folder = here.get(run.info.run_id, Path(run.data.tags[FOLDER_TAG]))
+        folder = here.get(run.run_id, Path(run.tags[FOLDER_TAG]))
         status = read_status(folder)
         if status is None or status["status"] != "DONE":
             continue  # folder gone or reused

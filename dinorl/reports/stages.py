@@ -6,7 +6,6 @@ import contextlib
 import csv
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dinorl.files.run_folder import RunFolder, SweepFiles, read_status
+from dinorl.tracking.runs import artifact
 from dinorl.tracking.spool import Spool
-from dinorl.tracking.store import FOLDER_TAG, OUTPUTS, default_uri, store_errors
+from dinorl.tracking.store import FOLDER_TAG, OUTPUTS
 from dinorl.training.gate import THRESHOLDS
 from dinorl.verdicts.records import (
     CONSECUTIVE,
@@ -128,16 +128,13 @@ class StageRecord:
         return {name: {key: _number(value) for key, value in row.items()} for name, row in rows.items()}
 
     def _nulls_of_mlflow(self) -> dict[str, dict[str, float]]:
-        from mlflow.artifacts import download_artifacts
-
-        uri, name = self.uri or default_uri(), RunFolder.null_policies.name
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ValueError, *store_errors()):
-            path = download_artifacts(f"{self.run.artifacts}/{name}", dst_path=folder, tracking_uri=uri)
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = artifact(self.run.artifacts, RunFolder.null_policies.name, self.uri)
+        with contextlib.suppress(ValueError):
+            found = json.loads(content or "{}")  # an older run has none
             return {
                 policy: {k: NAN if v is None else float(v) for k, v in row.items()} for policy, row in found.items()
             }
-        return {}  # an older run
+        return {}
 
     @cached_property
     def thresholds(self) -> dict[str, float]:

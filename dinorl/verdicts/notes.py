@@ -74,8 +74,8 @@ def _runs(count: int) -> str:
 
 def _keys(runs: Iterable[StageRun]) -> list[str]:
     """Return the keys that make runs differ but for the seed."""
-    found = dict.fromkeys(key for run in runs for key in run.params if key != "seed" and affects_training(key))
-    return [COMMIT, *found]
+    found = dict.fromkeys(key for run in runs for key in run.params)
+    return [COMMIT, *(key for key in found if key != "seed" and affects_training(key))]
 
 
 def value(run: StageRun, key: str) -> str | None:

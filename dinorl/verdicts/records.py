@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,14 @@ from numpy.typing import NDArray
 from dinorl.config import ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.secrets import hide
-from dinorl.tracking.runs import no_collection, search
-from dinorl.tracking.store import FOLDER_TAG, analyze, client, database_path, default_uri, store_errors, unreachable
+from dinorl.tracking.database import Histories, Meets, read_histories
+from dinorl.tracking.runs import find, no_collection, readable, tagged
+from dinorl.tracking.store import FOLDER_TAG, client, database_path, default_uri
 from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 EVALUATION = "eval/"  # before the name of an evaluation's metric
 RETURN, DEVIATION, CONSECUTIVE = "eval/return_mean", "eval/return_std", "gate/consecutive"
 READERS = 8  # threads
-_HINT = "Start it, or give another --uri"
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,6 @@ class StageRun:
     metrics: Mapping[str, float]
     started: int
     artifacts: str = ""
-
-    @classmethod
-    def of(cls, run: Run) -> StageRun:
-        """Read a run of MLflow."""
-        info, data = run.info, run.data
-        return cls(info.run_id, info.run_name, data.tags, data.params, data.metrics, info.start_time, info.artifact_uri)
 
     @property
     def seed(self) -> int:
@@ -121,25 +112,14 @@ def read_runs(selection: Selection, uri: str | None = None) -> list[StageRun]:
     Raises:
         ConfigError: there is none, or the store cannot be reached.
     """
-    uri = uri or default_uri()
-    path = database_path(uri)
-    if path is not None and not path.exists():
-        raise ConfigError(
-            f"{path}: there is no MLflow store", hint="Type the command where outputs/ is, or give --uri of a server"
-        )
-    analyze(uri)
-    try:
-        found = {
-            run.info.run_id: StageRun.of(run)
-            for wanted in selection.filters()
-            for run in search(wanted, uri)
-            if "stage" in run.data.tags and selection.accepts(run.data.tags, run.data.params, run.info.run_id)
-        }
-        if not found:
-            raise _nothing(selection, uri)
-    except store_errors() as error:
-        raise unreachable(uri, error, _HINT) from error
-    return sorted(found.values(), key=lambda run: run.started, reverse=True)
+    found = find(selection.filters(), _is_meant(selection), selection.values, uri)
+    if not found:
+        raise _nothing(selection, uri or default_uri())
+    return [StageRun(*row) for row in found]
+
+
+def _is_meant(selection: Selection) -> Meets:
+    return lambda tags, params, run_id: "stage" in tags and selection.accepts(tags, params, run_id)
 
 
 def known_keys(runs: Iterable[StageRun]) -> set[str]:
@@ -151,7 +131,7 @@ def known_keys(runs: Iterable[StageRun]) -> set[str]:
 
 def _nothing(selection: Selection, uri: str) -> ConfigError:
     """Return the error of a selection that no run fits."""
-    newest = [StageRun.of(run) for run in search("tags.stage_index = '1'", uri, most=1)]
+    newest = [StageRun(*row) for row in tagged({"stage_index": "1"}, uri, most=1)]
     known = known_keys(newest)
     for key in selection.values:
         if newest and key not in (RUN_ID, EVENT) and key not in known and (close := nearest(key, known)):
@@ -168,11 +148,8 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
         ConfigError: the store cannot be reached.
     """
     uri, runs = uri or default_uri(), list(runs)
-    try:
-        with no_collection():
-            found = _histories(client(uri), runs, keys)
-    except store_errors() as error:
-        raise unreachable(uri, error, _HINT) from error
+    with readable(uri), no_collection():
+        found = _histories(uri, runs, keys)
     curves: dict[str, dict[str, Curve]] = {run.run_id: {} for run in runs}
     for (run_id, key), points in found.items():
         steps = sorted(points)
@@ -180,20 +157,14 @@ def read_curves(runs: Iterable[StageRun], keys: Sequence[str], uri: str | None =
     return curves
 
 
-def _histories(
-    mlflow: MlflowClient, runs: Sequence[StageRun], keys: Sequence[str]
-) -> Mapping[tuple[str, str], Mapping[int, float]]:
-    """Return values by step, by run id and key."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    having = {key: [run.run_id for run in runs if key in run.metrics] for key in keys}
-    bulk = getattr(mlflow._tracking_client.store, "get_metric_history_bulk", None)
-    if bulk is not None:  # a database
-        for key, run_ids in having.items():
-            for one in bulk(run_ids, key, None):
-                found.setdefault((one.run_id, key), {})[one.step] = one.value
-        return found
-    wanted = [(run_id, key) for key, run_ids in having.items() for run_id in run_ids]
-    with ThreadPoolExecutor(READERS) as readers:  # a server
+def _histories(uri: str, runs: Sequence[StageRun], keys: Sequence[str]) -> Histories:
+    path = database_path(uri)
+    if path is not None:
+        with contextlib.suppress(sqlite3.Error):  # another version's tables
+            return read_histories(path, [run.run_id for run in runs], keys)
+    mlflow = client(uri)
+    wanted = [(run.run_id, key) for run in runs for key in keys if key in run.metrics]
+    with ThreadPoolExecutor(READERS) as readers:
         histories = readers.map(lambda one: mlflow.get_metric_history(*one), wanted)
         return {
             one: {point.step: point.value for point in points} for one, points in zip(wanted, histories, strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dinorl.config.overrides import hydra_value
-from dinorl.tracking.runs import search
+from dinorl.tracking.runs import tagged
 from dinorl.tracking.store import FOLDER_TAG
 from dinorl.verdicts.recipe import DEFAULT, Recipe
 from dinorl.verdicts.recipe_text import text_of
@@ -21,10 +21,10 @@ _PLAIN = re.compile(r"[\w./-]+")  # needs no quotes in Hydra's grammar
 def origin(run: StageRun, uri: str | None) -> Iterator[StageRun]:
     """Yield the stage runs that a run started from, the last first, as far as MLflow has them."""
     while (start := _start(run)) is not None and "'" not in start:
-        found = next((one for one in search(f"tags.{FOLDER_TAG} = '{start}'", uri) if "stage" in one.data.tags), None)
+        found = next((one for one in tagged({FOLDER_TAG: start}, uri) if "stage" in one.tags), None)
         if found is None:
             return
-        run = StageRun.of(found)
+        run = StageRun(*found)
         yield run
 
 

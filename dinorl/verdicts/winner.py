@@ -12,7 +12,7 @@ from dinorl.config import Config, ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.species import same_model
 from dinorl.files.run_folder import RunFolder, SearchFiles
-from dinorl.tracking.runs import search
+from dinorl.tracking.runs import by_id, tagged
 from dinorl.tracking.spool import PARENT_TAG, Spool
 from dinorl.verdicts.recipe import DEFAULT, Recipe
 from dinorl.verdicts.recipe_text import text_of
@@ -106,7 +106,7 @@ def find(where: str, uri: str | None) -> list[StageRun]:
     folder = SearchFiles(path).search.exists()
     name = path.absolute().name if folder else where
     if folder or not set("=' /") & set(where):
-        tags = [run.data.tags for run in search(f"tags.search = '{name}'", uri)]
+        tags = [run.tags for run in tagged({"search": name}, uri)]
         if tags:
             best = next((one["best_trial"] for one in tags if "best_trial" in one), None)
             if best is None:
@@ -180,8 +180,6 @@ def _check_model(task: Task) -> None:
 def _check_constant(run: StageRun, uri: str | None) -> None:
     """Refuse a member of a population, whose values changed while it was trained."""
     parent = run.tags.get(PARENT_TAG)
-    if parent is None:
-        return
-    for found in search(f"attributes.run_id = '{parent}'", uri, most=1):
-        if schedule := found.data.tags.get("schedule"):
+    for found in by_id([parent] if parent else [], uri).values():
+        if schedule := found.tags.get("schedule"):
             raise ConfigError(f"{run.name}: no recipe repeats the schedule of a population's member: {schedule}")
