@@ -43,6 +43,7 @@ class Cluster:
         self.folder, self.elsewhere = folder, folder.with_name(f"{folder.name}-other")
         self._environment = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),  # the same on all machines
+            "RAY_worker_niceness": "0",  # other tests run beside
         }  # fmt: skip
         self.store = folder.with_name(f"{folder.name}-mlflow")
         self.uri = f"http://{ADDRESSES[HEAD]}:{MLFLOW_PORT}"

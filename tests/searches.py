@@ -14,7 +14,7 @@ from pathlib import Path
 from dinorl.files.run_folder import SearchFiles
 
 COMMAND = (
-    "hydra/sweeper=search", "species=trex", "stage=balance", "sim.n_envs=16", "ppo.n_steps=8", "ppo.batch_size=64",
+    "hydra/sweeper=search", "species=trex", "stage=balance", "sim.n_envs=64", "ppo.n_steps=2", "ppo.batch_size=64",
     "curriculum.timesteps=1024", "eval.every=128", "eval.episodes=2", "env.max_episode_steps=20", "sim.threads=1",
     "eval.video_seconds=0", "tracking.models=false", "curriculum.min_avg_reward=1e9", "ppo.gamma=0.9,0.99",
     "ppo.learning_rate=tag(log,interval(1e-4,1e-1))", "search.samples=5", "search.jobs=1", "search.grace=256",

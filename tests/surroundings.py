@@ -25,8 +25,8 @@ from typing import Any
 from commands import dinorl_here
 
 TINY = (
-    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
-    "curriculum.timesteps=3000", "eval.every=750", "eval.episodes=2", "env.max_episode_steps=20",
+    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=64", "ppo.n_steps=4", "ppo.batch_size=64",
+    "ppo.n_epochs=1", "curriculum.timesteps=3000", "eval.every=750", "eval.episodes=2", "env.max_episode_steps=20",
     "eval.video_seconds=0", "tracking.models=false", "tracking.log_every=0.2", "sim.threads=1",
     "curriculum.min_avg_reward=1e9",
 )  # fmt: skip

@@ -15,7 +15,8 @@ from cluster import HEAD, OTHER, Cluster, two_machines
 
 COMMAND = (
     sys.executable, "-m", "dinorl", "species=trex", "stage=balance,locomotion", "seed=0,1", "sweep.name=s",
-    "experiment=debug", "curriculum.timesteps=20480", "eval.every=2048", "curriculum.min_avg_reward=1e9",
+    "experiment=debug", "sim.n_envs=32", "ppo.n_steps=8", "ppo.n_epochs=1", "curriculum.timesteps=20480",
+    "eval.every=2048", "curriculum.min_avg_reward=1e9",
     "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
 )  # fmt: skip
 

@@ -110,6 +110,7 @@ USED = (
         "mlflow.store.artifact.artifact_repo.ArtifactRepository._download_file", "tracking/depot: fetch one file",
         takes=("remote_file_path", "local_path"),
     ),
+    Private("ray._private.ray_constants.RAY_WORKER_NICENESS", "sweep/ray_workers: jobs have the command's priority"),
     Private("mlflow.store.tracking.sqlalchemy_store", "sweep/isolate: imported before jobs fork"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_PARENT_RUN_ID", "tracking/spool: a stage's run is its lineage's child"),
     Private("mlflow.utils.mlflow_tags.MLFLOW_LOGGED_ARTIFACTS", "sweep/parents: the page shows stages.json as a table"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 from commands import dinorl_here
+from filelock import FileLock
 from omegaconf import OmegaConf
 from searches import COMMAND, differences, journal_lines, kill, start, statuses, wait_for
 
@@ -26,11 +28,19 @@ def place(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def searched(place: Path) -> tuple[Path, str]:
-    """An uninterrupted search: its folder and its output."""
-    done = dinorl_here(place, *COMMAND, "sweep.name=whole")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return place / "outputs" / "whole", done.stdout
+def searched(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> tuple[Path, str]:
+    """An uninterrupted search, one for all workers of pytest-xdist: its folder and its output."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "searched"
+    output = home / "output.txt"
+    with FileLock(home.with_suffix(".lock")):
+        if not output.exists():
+            (home / "outputs").mkdir(parents=True)
+            shutil.copy(made_store, home / "outputs")
+            done = dinorl_here(home, *COMMAND, "sweep.name=whole")
+            assert done.returncode == 0, done.stdout + done.stderr
+            output.write_text(done.stdout)
+    return home / "outputs" / "whole", output.read_text()
 
 
 def test_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
@@ -104,7 +114,8 @@ def test_report_names_winner(searched: tuple[Path, str]) -> None:
     assert "too few trials to tell (5; it takes 12)" in words
 
 
-def test_finished_search_trains_nothing(searched: tuple[Path, str], place: Path) -> None:
+def test_finished_search_trains_nothing(searched: tuple[Path, str]) -> None:
+    place = searched[0].parent.parent
     before = {path: path.stat().st_mtime_ns for path in searched[0].glob("*/*/status.json")}
     again = dinorl_here(place, *COMMAND, "sweep.name=whole")
     assert again.returncode == 0 and "best trials" in again.stdout, again.stdout + again.stderr

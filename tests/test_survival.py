@@ -20,8 +20,8 @@ from dinorl.tracking import store
 
 pytestmark = pytest.mark.usefixtures("has_store")
 COMMAND = (
-    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=16", "ppo.n_steps=16", "ppo.batch_size=64",
-    "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
+    "species=trex", "stage=balance", "sweep.name=s", "sim.n_envs=64", "ppo.n_steps=4", "ppo.batch_size=64",
+    "ppo.n_epochs=1", "curriculum.timesteps=10000", "eval.every=1250", "eval.episodes=2", "env.max_episode_steps=20",
     "eval.video_seconds=0", "tracking.models=false", "tracking.log_every=0.2", "sim.threads=1",
     "curriculum.min_avg_reward=1e9",
 )  # fmt: skip
@@ -151,7 +151,7 @@ def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pyte
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
     wait_for_bundles(sweep, folders[1], 1250)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
-    assert worker != sweep.pid
+    assert worker != sweep.pid and os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0)
     os.kill(worker, signal.SIGKILL)
     output, _ = sweep.communicate(timeout=400)
     assert sweep.returncode == 1 and "FAILED: trex-ppo-s2/1-balance" in " ".join(output.split()), output

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
+from ray._private.ray_constants import RAY_WORKER_NICENESS
 from ray.exceptions import RayError, TaskCancelledError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -46,6 +47,7 @@ def connect(launcher: DictConfig, **local: Any) -> bool:
         ConfigError: there is none, or an option is not Ray's.
     """
     options = init_options(launcher, **local)
+    os.environ.setdefault(RAY_WORKER_NICENESS, "0")  # Ray's 15 leaves jobs a thirtieth of a busy core
     try:
         if not ray.is_initialized():
             ray.init(**options)
