@@ -19,7 +19,7 @@ for number in (signal.SIGINT, signal.SIGHUP):  # ignored below nohup and `&`, an
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-WORKERS = 2  # four on two cores take as long
+WORKERS = 3  # on two cores: some tests wait
 LONGEST = (
     "test_cluster.py", "test_search_command.py", "test_survival.py", "test_server.py", "test_sweep.py",
     "test_surroundings.py", "test_shipped.py",
@@ -30,7 +30,7 @@ SPECIES = ("velociraptor", "trex", "brachiosaurus")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Use two workers by default; none with a debugger (``--pdb``, ``-p no:xdist``) or in a worker."""
+    """Use three workers by default; none with a debugger (``--pdb``, ``-p no:xdist``) or in a worker."""
     debugged = config.getoption("usepdb") or config.getoption("trace")
     if config.pluginmanager.hasplugin("xdist") and not debugged and not hasattr(config, "workerinput"):
         if config.option.numprocesses is None:
