@@ -29,8 +29,8 @@ def test_full_disk_keeps_written_bundles(disk: Path, tmp_path: Path) -> None:
     def dinorl() -> subprocess.CompletedProcess[str]:
         return dinorl_here(
             disk, "species=trex", "stage=balance", "experiment=debug", "sweep.name=s", "curriculum.timesteps=4096",
-            "eval.every=256", "ppo.n_epochs=1", "eval.keep=50", "eval.video_seconds=0", "ppo.policy_kwargs.net_arch=[256,256]",
-            "curriculum.min_avg_reward=1e9", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+            "eval.every=256", "eval.keep=50", "eval.video_seconds=0", "ppo.policy_kwargs.net_arch=[256,256]",
+            "ppo.n_epochs=1", "curriculum.min_avg_reward=1e9", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
         )  # fmt: skip
 
     done = dinorl()
