@@ -47,7 +47,7 @@ class Row(NamedTuple):
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     started: int
-    artifacts: str
+    artifacts: str = ""
 
 
 def read_rows(path: Path, meets: Meets, keys: Sequence[str], most: int | None = None) -> list[Row]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dinorl.config import ConfigError
 from dinorl.config.errors import nearest
 from dinorl.config.secrets import hide
-from dinorl.tracking.database import Histories, Meets, read_histories
+from dinorl.tracking.database import Histories, Meets, Row, read_histories
 from dinorl.tracking.runs import find, no_collection, readable, tagged
 from dinorl.tracking.store import FOLDER_TAG, client, database_path, default_uri
 from dinorl.verdicts.selection import DONE, EVENT, RUN_ID, TAGS, Selection
@@ -26,27 +26,11 @@ RETURN, DEVIATION, CONSECUTIVE = "eval/return_mean", "eval/return_std", "gate/co
 READERS = 8  # threads
 
 
-@dataclass(frozen=True)
-class StageRun:
+class StageRun(Row):
     """One stage run.
 
-    Attributes:
-        run_id: of MLflow.
-        name: such as ``trex-ppo-s0/3-bite``.
-        tags: of MLflow.
-        params: the flattened composed config; of an older run with the keys of every algorithm.
-        metrics: the last value of each.
-        started: ms since the epoch.
-        artifacts: where its artifacts are.
+    Its parameters are the flattened composed config, of an older run with the keys of every algorithm.
     """
-
-    run_id: str
-    name: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    started: int
-    artifacts: str = ""
 
     @property
     def seed(self) -> int:
