@@ -10,13 +10,14 @@ import gymnasium as gym
 import numpy as np
 
 from dinorl.config import Config
-from dinorl.envs.task import Task
+from dinorl.envs.alone import Alone, Given, compile_task
+from dinorl.envs.task import Judgement, Task
 from dinorl.sim.factory import make_simulation
 from dinorl.sim.model import Animal
 from dinorl.sim.random import uniform
 from dinorl.tasks import episode
 from dinorl.tasks.observation import columns, observe, part_counts
-from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, remember, rows, tick
+from dinorl.tasks.signals import Memory, Signals, fresh_memory, measure, rows
 
 # Random streams; the last two add a step number.
 _RESET, _FIRST_TARGET, _STAGGER = 0, 1, 2
@@ -97,7 +98,6 @@ class BatchEnv:
         push_scale: scale of ``env.push_speed``.
         bearing_scale: scale of ``env.first_target_bearing_range``.
         max_episode_steps: control steps before truncation; default ``env.max_episode_steps``.
-        signals: of the last step, before any reset.
         kept_term: a reward term, the unweighted values of which are kept in ``kept``.
         kept: (n,) its values in the last step.
         diverged: count of diverged simulations so far.
@@ -119,7 +119,9 @@ class BatchEnv:
         size = max(span.stop for span in columns(counts).values())
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (nu,), np.float32)
-        self.signals: Signals
+        self._signals: Signals | Given
+        self._alone: Alone | None = None
+        self._traceable = True
         self.kept_term: str | None = None
         self.kept = np.zeros(self.n)
         self.diverged = 0
@@ -131,7 +133,7 @@ class BatchEnv:
         self.lengths = np.zeros(self.n, dtype=np.int64)
         self._sums = np.zeros((len(self.task.names), self.n))
         self.sums = dict(zip(self.task.names, self._sums, strict=True))  # its rows
-        self._rows: tuple[tuple[str, ...], np.ndarray] = ((), np.zeros(0, dtype=np.int64))
+        self._summed: Mapping[str, float] | None = None  # the terms of the first rows
         self._pushes: tuple[object, np.ndarray] = (None, np.zeros((self.n, 2)))
         self.memory: Memory = fresh_memory(self.task.body, self.sim.sensors, nu, np.zeros(self.n))
         flags = np.zeros(self.n, dtype=bool)
@@ -167,27 +169,22 @@ class BatchEnv:
         diverged = sim.diverged.copy()
         if np.count_nonzero(diverged):
             self._rescue(np.flatnonzero(diverged))
-        self.memory = tick(task.body, self.memory, self.cfg.env.gait_clock_frequency)
-        s = measure(task.body, self.memory, sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
-        self.signals = s
+        judged = self._judge(action, diverged)
+        self.memory, observation = judged.memory, judged.observation
+        success, terminated, truncated = judged.success, judged.terminated, judged.truncated
+        self._pay(judged)
+        if self.kept_term is not None:
+            self.kept = np.where(diverged, 0.0, task.terms[self.kept_term](self.signals))
 
-        fell = task.fell(s)
-        success = task.succeeded(s) & ~fell & ~diverged
-        reward = self._pay(s, fell, diverged)
-        self.memory = remember(self.memory, s)
-        terminated = fell | diverged | (success & task.ends_with_event)
-        truncated = (self.memory.steps >= self.max_episode_steps) & ~terminated
-
-        observation = observe(s)
         ended = terminated | truncated
         done = ended.nonzero()[0]
         episodes = self._ended(done, observation, success, truncated, diverged) if done.size else self._nobody
         if not task.ends_with_event:
-            reached = (s.target_distance < episode.TARGET_REACHED) | success
+            reached = (self.memory.target_distance < episode.TARGET_REACHED) | success
             self._move_targets((reached & ~ended).nonzero()[0], observation)
         if autoreset and done.size:
             observation[done] = self.reset(done)
-        return Step(observation, reward, terminated, truncated, success, diverged, episodes)
+        return Step(observation, judged.reward, terminated, truncated, success, diverged, episodes)
 
     def _ended(
         self, ids: np.ndarray, observation: np.ndarray, success: np.ndarray, truncated: np.ndarray, diverged: np.ndarray
@@ -265,25 +262,53 @@ class BatchEnv:
             )
         self.sim.repair(ids)
 
-    def _pay(self, s: Signals, fell: np.ndarray, diverged: np.ndarray) -> np.ndarray:
-        """Return and sum the (n,) rewards of a step; diverged animals get nothing and lose the bonus."""
-        task = self.task
-        names, paid = task.rewards(s, fell)
-        if self.kept_term is not None:
-            self.kept = np.where(diverged, 0.0, task.terms[self.kept_term](s))
-        if np.count_nonzero(diverged):
-            paid[:, diverged] = 0.0
-            if task.bonus in names:
-                lost = diverged & (self.memory.event_steps > 0)
-                paid[names.index(task.bonus)] = task.taken_back(paid[names.index(task.bonus)], lost)
-        if names != self._rows[0]:
-            self._rows = (names, np.array([self.task.names.index(name) for name in names], dtype=np.int64))
-        self._sums[self._rows[1]] += paid
-        # term after term for any n: a sum over one column would be pairwise
-        reward: np.ndarray = np.add.accumulate(np.concatenate([np.zeros((1, self.n)), paid]), axis=0)[-1]
-        self.returns += reward
+    def _judge(self, action: np.ndarray, diverged: np.ndarray) -> Judgement:
+        """Return what the step came to.
+
+        Args:
+            action: (n, actuators) servo commands.
+            diverged: (n,) bool.
+        """
+        sim = self.sim
+        physics = (sim.sensors, sim.substeps, sim.qpos, sim.qvel, action)
+        alone = self._compiled(physics) if self.n == 1 and not diverged[0] else None
+        if alone is not None:
+            self._signals = alone.given(physics)
+            judged = alone.step(physics, self.max_episode_steps)
+            if judged is not None:
+                return judged
+        memory, self._signals = self.task.measure(self.memory, *physics)
+        return self.task.judge(memory, self._signals, diverged, self.max_episode_steps)
+
+    def _compiled(self, physics: tuple[np.ndarray, ...]) -> Alone | None:
+        """Return the compiled task with this batch's memory and rewards; None if it cannot be compiled."""
+        alone, terms = self._alone, self.task.active()
+        if (alone is None or alone.memory is not self.memory or alone.terms is not terms) and self._traceable:
+            alone = self._alone = compile_task(self.task, self.memory, physics)
+            self._traceable = alone is not None
+        return alone
+
+    @property
+    def signals(self) -> Signals:
+        """Signals of the last step, before any reset."""
+        if isinstance(self._signals, Given):
+            self._signals = self._signals.signals()
+        return self._signals
+
+    def _pay(self, judged: Judgement) -> None:
+        """Sum the rewards of a step."""
+        active = self.task.active()
+        if active is not self._summed:
+            self._sort_sums(active)
+        self._sums[: len(active)] += judged.paid
+        self.returns += judged.reward
         self.lengths += 1
-        return reward
+
+    def _sort_sums(self, active: Mapping[str, float]) -> None:
+        """Put the sums of active terms first."""
+        names = [*active, *(name for name in self.sums if name not in active)]
+        self._sums = np.stack([self.sums[name] for name in names])
+        self.sums, self._summed = dict(zip(names, self._sums, strict=True)), active
 
     def _move_targets(self, ids: np.ndarray, observation: np.ndarray) -> None:
         """Give the named animals a new target and update their rows of the (n, obs) observation."""

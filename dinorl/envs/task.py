@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from dinorl.config import Config
 from dinorl.sim.model import Animal, evenly
 from dinorl.tasks import episode
-from dinorl.tasks.body import Array, Body, namespace
+from dinorl.tasks.body import Array, Body
 from dinorl.tasks.declare import logged_name
 from dinorl.tasks.events import EVENT_TERMS, happened
+from dinorl.tasks.observation import observe
 from dinorl.tasks.rewards import TERMS
-from dinorl.tasks.signals import Signals
+from dinorl.tasks.signals import Memory, Signals, measure, remember, tick
 
 # Share of body weight.
 CONTACT_LOAD = 0.01
@@ -22,6 +24,18 @@ CONTACT_LOAD = 0.01
 def foot_pairs(feet: list[str]) -> tuple[tuple[int, int], ...]:
     """Return (left, right) of each girdle, from the order of a species' feet."""
     return tuple((i, i + 1) for i in range(0, len(feet), 2))
+
+
+class Judgement(NamedTuple):
+    """What a control step came to."""
+
+    memory: Memory  # after the step
+    observation: Array  # (n, obs) float32
+    paid: Array  # (terms, n) weighted rewards
+    reward: Array  # (n,) their sum
+    success: Array  # (n,) bool, the event was held, without a fall
+    terminated: Array  # (n,) bool
+    truncated: Array  # (n,) bool
 
 
 class Task:
@@ -67,8 +81,8 @@ class Task:
         self._target = (role["distance_range"], role["lateral_range"], role.get("height_range", [home, home]))
 
     def active(self) -> dict[str, float]:
-        """Return the terms with nonzero weights."""
-        return dict(self._active)
+        """Return the terms with nonzero weights; another dict after a change."""
+        return self._active
 
     def set_weight(self, key: str, value: float) -> None:
         """Set the weight of the term with this env key."""
@@ -79,8 +93,51 @@ class Task:
         paid = {name: weight for name, weight in self.weights.items() if weight}
         return paid | ({"fall_penalty": self.env.fall_penalty} if self.env.fall_penalty else {})
 
-    def rewards(self, s: Signals, fell: Array) -> tuple[tuple[str, ...], Array]:
-        """Return the names of the active terms, and their (terms, n) weighted rewards."""
+    def measure(
+        self, memory: Memory, sensors: Array, substeps: Array, qpos: Array, qvel: Array, action: Array
+    ) -> tuple[Memory, Signals]:
+        """Return the memory with its clock advanced and the signals of a control step.
+
+        Args:
+            memory: before the step.
+            sensors, substeps, qpos, qvel, action: see :func:`dinorl.tasks.signals.measure`.
+        """
+        memory = tick(self.body, memory, self.env.gait_clock_frequency)
+        return memory, measure(self.body, memory, sensors, substeps, qpos, qvel, action)
+
+    def judge(self, memory: Memory, s: Signals, diverged: Array, limit: Array) -> Judgement:
+        """Return what a control step came to.
+
+        Args:
+            memory: with its clock advanced.
+            s: of the step.
+            diverged: (n,) bool, unstable physics.
+            limit: (n,) control steps before truncation.
+        """
+        fell = self.fell(s)
+        success = self.succeeded(s) & ~fell & ~diverged
+        terminated = fell | diverged
+        if self.ends_with_event:
+            terminated = terminated | success
+        paid = self.rewards(s, fell, diverged)
+        reward = s.xp.zeros_like(s.height)
+        for i in range(paid.shape[0]):  # term after term for any n: a sum over one column would be pairwise
+            reward = reward + paid[i, ...]
+        return Judgement(
+            memory=remember(memory, s),
+            observation=observe(s),
+            paid=paid,
+            reward=reward,
+            success=success,
+            terminated=terminated,
+            truncated=(memory.steps >= limit) & ~terminated,
+        )
+
+    def rewards(self, s: Signals, fell: Array, diverged: Array) -> Array:
+        """Return the (terms, n) weighted rewards of the active terms.
+
+        Diverged animals get nothing; they and the fallen lose the bonus.
+        """
         weights = self._active
         names = tuple(weights)
         values = [self.terms[name](s) for name in names if name in self.terms]
@@ -88,16 +145,14 @@ class Task:
             values.append(s.xp.astype(fell, s.height.dtype))
         real = {"dtype": s.height.dtype, "device": s.height.device}
         if not values:
-            return (), s.xp.zeros((0, s.height.shape[0]), **real)
+            return s.xp.zeros((0, s.height.shape[0]), **real)
         paid = s.xp.stack(values, axis=0) * s.xp.asarray(list(weights.values()), **real)[:, None]
+        paid = s.xp.where(diverged, s.xp.zeros_like(paid), paid)
         if self.bonus in weights:  # falling onto the target is no bite
             row = names.index(self.bonus)
-            paid[row, :] = self.taken_back(paid[row, :], fell & (s.event_steps > 0))
-        return names, paid
-
-    def taken_back(self, bonus: Array, lost: Array) -> Array:
-        """Return the event's (n,) bonus, minus the bonus that ``lost`` animals were paid before."""
-        return bonus - self.weights[self.bonus] * namespace(bonus).astype(lost, bonus.dtype)
+            lost = (fell | diverged) & (s.event_steps > 0)
+            paid[row, :] = paid[row, :] - weights[self.bonus] * s.xp.astype(lost, paid.dtype)
+        return paid
 
     def fell(self, s: Signals) -> Array:
         """Return (n,) bool: whether animals have fallen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import mujoco
@@ -12,11 +13,7 @@ from mujoco.batch import Batch, SimulationError
 from dinorl.sim.model import Animal
 
 # Raised by mj_checkPos, mj_checkVel, mj_checkAcc.
-_DIVERGED = [
-    mujoco.mjtWarning.mjWARN_BADQPOS.value,
-    mujoco.mjtWarning.mjWARN_BADQVEL.value,
-    mujoco.mjtWarning.mjWARN_BADQACC.value,
-]
+_DIVERGED = slice(mujoco.mjtWarning.mjWARN_BADQPOS.value, mujoco.mjtWarning.mjWARN_BADQACC.value + 1)
 
 
 class CpuSimulation:
@@ -43,16 +40,20 @@ class CpuSimulation:
         self.substeps = np.zeros((n, frame_skip, model.nsensordata))
         self.sensors = self.substeps[:, -1]
         self._readings = np.zeros_like(self.substeps)  # of a partial step
+        self._warnings = self._batch.warning[:, _DIVERGED, 1]  # (n, kinds) counts so far
+        self._warned = self._warnings.copy()
         self.diverged = np.zeros(n, dtype=bool)
         self.before = self._batch.state.copy()
 
     def step(self, action: np.ndarray, only: np.ndarray | None = None) -> None:
         """Advance one control step."""
         ctrl = self._animal.home_ctrl + action * np.where(action > 0.0, self._span_up, self._span_down)
-        chosen = slice(None) if only is None else only
-        self._ctrl[chosen] = ctrl[chosen]
+        if only is None:
+            self._ctrl[:] = ctrl
+        else:
+            self._ctrl[only] = ctrl[only]
         np.copyto(self.before, self._batch.state)
-        warned = self._batch.warning[:, _DIVERGED, 1].sum(axis=1)
+        np.copyto(self._warned, self._warnings)
         self.diverged[:] = False
         readings = self.substeps if only is None else self._readings[: only.size]
         try:
@@ -61,8 +62,11 @@ class CpuSimulation:
             self.diverged[error.ids] = True
         if only is not None:
             self.substeps[only] = readings
-        self.diverged |= self._batch.warning[:, _DIVERGED, 1].sum(axis=1) > warned
-        self.diverged |= ~np.isfinite(self.qvel.sum(axis=1) + self.qpos.sum(axis=1))
+        warned = self._warnings != self._warned
+        if np.count_nonzero(warned):
+            self.diverged |= warned.any(axis=1)
+        if not math.isfinite(np.add.reduce(self.qpos, axis=None) + np.add.reduce(self.qvel, axis=None)):
+            self.diverged |= ~np.isfinite(self.qpos.sum(axis=1) + self.qvel.sum(axis=1))
 
     def reset(self, ids: np.ndarray) -> None:
         """Put the named simulations into the home pose."""

@@ -245,7 +245,7 @@ def remember(memory: Memory, signals: Signals) -> Memory:
         airborne=xp.where(signals.contact, xp.zeros_like(memory.airborne), memory.airborne + 1),
         last_touchdown=own(signals.last_touchdown),
         alternation=own(signals.alternation),
-        phase=memory.phase,
+        phase=own(signals.phase),
         target_distance=own(signals.target_distance),
         nearest=own(signals.nearest),
         event_steps=own(signals.event_steps),
