@@ -75,6 +75,8 @@ play: $(STAMP) ## watch an animal: BUNDLE=outputs/… or the last one trained
 
 torture: $(STAMP) ## kill curricula at random moments; results must not change
 	$(BIN)/python tests/torture.py $(ARGS)
+	$(BIN)/python -m pytest -m long
+	FUZZ=1 $(BIN)/python -m pytest tests/test_overrides.py
 
 bench: $(STAMP) ## measure how fast everything is
 	$(BIN)/python -m dinorl bench $(if $(SPECIES),--species $(SPECIES)) $(ARGS)

@@ -58,9 +58,12 @@ def run(folder: Path, typed: list[str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-# Fixed inputs; FUZZ=1 make test ARGS=tests/test_overrides.py tries new ones.
+# Fixed inputs; FUZZ=1 make test ARGS=tests/test_overrides.py tries many new ones, as `make torture` does.
+FUZZ = "FUZZ" in os.environ
+
+
 @settings(
-    max_examples=40, derandomize="FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=400 if FUZZ else 25, derandomize=not FUZZ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(st.lists(OVERRIDES, min_size=1, max_size=2))
 @example(["ppo.learning_rate=1e400"])

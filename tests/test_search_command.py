@@ -51,15 +51,18 @@ def test_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None
     assert '"prune"' in "".join(whole) and '"end"' in "".join(whole)
 
 
-def test_killed_population_resumes(place: Path) -> None:
-    """Killed once it was written who takes over whom."""
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_population_takes_over(killed: bool, place: Path) -> None:
+    """Also if it is killed once it was written who takes over whom."""
     typed = ("search.scheduler=pbt", "search.samples=2", "search.interval=256", "curriculum.timesteps=512")
-    folder = place / "outputs" / "population"
-    first = start(place, *typed, "sweep.name=population")
-    wait_for(first, folder, 5)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    last = start(place, *typed, "sweep.name=population")
+    name = f"population-{killed}"
+    folder = place / "outputs" / name
+    if killed:
+        first = start(place, *typed, f"sweep.name={name}")
+        wait_for(first, folder, 5)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+    last = start(place, *typed, f"sweep.name={name}")
     output, _ = last.communicate(timeout=240)
     assert last.returncode == 0 and "how the policy of trial" in output, output
     lines = [json.loads(line) for line in journal_lines(folder)]

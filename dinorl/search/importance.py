@@ -37,11 +37,11 @@ def importance(axes: Sequence[Axis], trials: Sequence[Values], scores: Sequence[
     Returns:
         None with fewer than :data:`MIN_TRIALS` trials, or equal scores.
     """
-    from sklearn.ensemble import RandomForestRegressor
-
     n, target = len(trials), np.asarray(scores, dtype=float)
     if n < MIN_TRIALS or np.ptp(target) == 0.0:
         return None
+    from sklearn.ensemble import RandomForestRegressor  # takes a second
+
     features = np.array([[axis.number(values[axis.key]) for axis in axes] for values in trials])
     target = (target - target.mean()) / target.std()
     random = np.random.default_rng(0)

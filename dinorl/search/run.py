@@ -69,7 +69,8 @@ class Search(Sweep):
             if self.config.plan_only:
                 say(f"numbers would be in {uri_of(self.trials.plan.jobs[0].config.tracking)}")
                 return
-            self.launching.prepare()
+            if self.trials.shared().jobs:  # trials have their actors
+                self.launching.prepare()
             self.launching.check_devices(self.trials.plan)
             self.runs.create_store(self.trials.plan)
             with self.folder.held(self.trials.plan):

@@ -76,20 +76,22 @@ class Launching:
         self._hydra_logging = config.hydra.hydra_logging
         self._jobs = HydraJobs(context, task, config)
         self._count = processes_at_once(self._launcher, settings.isolate)
+        self._preloaded = False
         self._workers: Workers
         self._depot: str | None = None
 
     def prepare(self) -> None:
-        """Preload modules in the background."""
+        """Preload modules in the background, for jobs that have their own processes."""
         if self._count:
             isolation.prepare()
+            self._preloaded = True
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that needs MLflow, in a preloaded process if possible.
 
         If that process dies, the function is called again here, so it must be idempotent.
         """
-        if not self._count:
+        if not self._preloaded:
             return function(*arguments)
         try:
             return isolation.call(function, *arguments, logs=self._hydra_logging)

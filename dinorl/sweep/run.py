@@ -67,7 +67,8 @@ class Sweep:
             if self.config.plan_only:
                 report.print_plan(plan, store, done=self.folder.done(plan))
                 return
-            self.launching.prepare()
+            if len(self.folder.done(plan)) < len(plan.jobs):
+                self.launching.prepare()
             self.launching.check_devices(plan)
             self.runs.create_store(plan)
             with self.folder.held(plan), self.launching.connected(plan.jobs[0].config.tracking):
