@@ -73,7 +73,7 @@ play: $(STAMP) ## watch an animal: BUNDLE=outputs/… or the last one trained
 	@test -n "$(BUNDLE)" || { echo "found no run in outputs/: train first, or type BUNDLE=<folder of a run>"; exit 1; }
 	$(BIN)/python -m dinorl play $(BUNDLE) $(ARGS)
 
-torture: $(STAMP) ## kill curricula at random moments; results must not change
+torture: $(STAMP) ## kill curricula at random moments, and run the long tests
 	$(BIN)/python tests/torture.py $(ARGS)
 	$(BIN)/python -m pytest -m long
 	FUZZ=1 $(BIN)/python -m pytest tests/test_overrides.py

@@ -21,7 +21,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "remainder": lambda xp, x, y, k: (x + 0.3) % 1.0,
     "compared": lambda xp, x, y, k: ((x < y) | (x == y)) & ~(x >= 0.5) & (k > 2) & (k <= 8),
     "chosen": lambda xp, x, y, k: xp.where(x > y, x, 0.0) + xp.minimum(x, y) + xp.where(k > 0, k, -1),
-    "clipped": lambda xp, x, y, k: xp.clip(x, -0.2, 0.5) - xp.clip(y, 0.0, xp.inf) - xp.clip(y, -xp.inf, 1.0),
+    "clipped": lambda xp, x, y, k: xp.clip(x, -0.2, 0.5) - xp.clip(y, np.float64(0), xp.inf) - xp.clip(y, -xp.inf, 1.0),
     "absolute": lambda xp, x, y, k: xp.abs(-x) - abs(y),
     "curves": lambda xp, x, y, k: xp.exp(-0.5 * xp.clip(x, -1.0, 1.0)) + xp.sin(y) * xp.cos(x),
     "angles": lambda xp, x, y, k: xp.asin(xp.clip(x, -1.0, 1.0)) + xp.acos(xp.clip(y, -1.0, 1.0)) + xp.atan2(x, y),

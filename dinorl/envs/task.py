@@ -112,7 +112,7 @@ class Task:
             memory: with its clock advanced.
             s: of the step.
             diverged: (n,) bool, unstable physics.
-            limit: (n,) control steps before truncation.
+            limit: control steps before truncation, one number or (n,).
         """
         fell = self.fell(s)
         success = self.succeeded(s) & ~fell & ~diverged
@@ -150,7 +150,7 @@ class Task:
         paid = s.xp.where(diverged, s.xp.zeros_like(paid), paid)
         if self.bonus in weights:  # falling onto the target is no bite
             row = names.index(self.bonus)
-            lost = (fell | diverged) & (s.event_steps > 0)
+            lost = (fell & (s.event_steps > 0)) | (diverged & (s.event_steps > 1))
             paid[row, :] = paid[row, :] - weights[self.bonus] * s.xp.astype(lost, paid.dtype)
         return paid
 

@@ -162,8 +162,8 @@ class Program:
 
     def clip(self, x: Traced, low: float, high: float) -> Traced:
         """As ``np.clip``."""
-        x = x if low == -math.inf else self._combine(f"{low!r} if {{0}} < {low!r} else {{0}}", x.dtype, x)
-        return x if high == math.inf else self._combine(f"{high!r} if {{0}} > {high!r} else {{0}}", x.dtype, x)
+        x = x if low == -math.inf else self._combine("{1} if {0} < {1} else {0}", x.dtype, x, low)
+        return x if high == math.inf else self._combine("{1} if {0} > {1} else {0}", x.dtype, x, high)
 
     def where(self, condition: Traced, x: Any, y: Any) -> Traced:
         """As ``np.where``."""
