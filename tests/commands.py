@@ -1,20 +1,28 @@
-"""Commands for tests: in a process of their own, as people type them, or in this one, which is faster."""
+"""Commands for tests: as people type them, in a process that need not import, or in this one, which is fastest."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from dinorl.__main__ import main
 from dinorl.commands._door import call
+from dinorl.sweep import isolate
 
 
 def dinorl(cwd: Path, *typed: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
@@ -62,3 +70,81 @@ def dinorl_here(cwd: Path, *typed: str) -> subprocess.CompletedProcess[str]:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
     return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), err.getvalue())
+
+
+class Forked:
+    """A command in a process of its own that imports nothing: it and its jobs are forked from this process's server.
+
+    It is a command as people type it, but for its start and its own server of jobs. Its jobs write where it writes.
+
+    Args:
+        cwd: where it is typed.
+        typed: its arguments.
+        env: environment variables.
+    """
+
+    def __init__(self, cwd: Path, *typed: str, env: Mapping[str, str] | None = None) -> None:
+        isolate.prepare()
+        self._output, theirs = isolate._CONTEXT.Pipe(duplex=False)
+        environment = dict(os.environ if env is None else env)
+        self._process = isolate._CONTEXT.Process(target=_type, args=(theirs, str(cwd), typed, environment))
+        self._process.start()
+        self._process._config["daemon"] = True  # here: ended with this process; it has children itself
+        theirs.close()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or None."""
+        return self.poll()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 240.0) -> tuple[str, None]:
+        """Read to the end; return the output, with what was written as errors."""
+        end, read = time.monotonic() + timeout, []
+        while True:
+            if not self._output.poll(max(0.0, end - time.monotonic())):
+                self._process.kill()
+                raise subprocess.TimeoutExpired("dinorl", timeout, b"".join(read))
+            if not (some := os.read(self._output.fileno(), 1 << 16)):
+                break
+            read.append(some)
+        self._process.join(max(0.0, end - time.monotonic()))
+        self._output.close()
+        return b"".join(read).decode(), None
+
+
+def _type(output: Connection, cwd: str, typed: tuple[str, ...], env: dict[str, str]) -> None:
+    """Be the command of :class:`Forked`."""
+    gc.enable()
+    _write_to(output)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores them
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    server = forkserver._forkserver  # its address is known here, but ensure_running() would start another
+    server.ensure_running = forkserver.ensure_running = lambda: None
+    isolate._work = functools.partial(_work, output)
+    sys.argv = ["dinorl", *typed]
+    main()
+
+
+def _work(output: Connection, *arguments: Any) -> None:
+    """Be a job of the command."""
+    _write_to(output)
+    isolate._work(*arguments)
+
+
+def _write_to(output: Connection) -> None:
+    for number in (1, 2):
+        os.dup2(output.fileno(), number)

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from commands import Forked
 
 from dinorl.files.run_folder import SearchFiles
 
@@ -21,10 +23,18 @@ COMMAND = (
 )  # fmt: skip
 
 
+Running = subprocess.Popen[str] | Forked
+
+
 def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
-    """Start the search."""
+    """Start the search as people do."""
     command = [sys.executable, "-m", "dinorl", *COMMAND, *more]
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def begin(cwd: Path, *more: str) -> Forked:
+    """Start the search, faster."""
+    return Forked(cwd, *COMMAND, *more)
 
 
 def journal_lines(folder: Path) -> list[str]:
@@ -33,7 +43,7 @@ def journal_lines(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
+def wait_for(running: Running, folder: Path, lines: int) -> None:
     """Wait until there are so many reports."""
     end = time.monotonic() + 240.0
     while len(journal_lines(folder)) < lines:
@@ -41,7 +51,7 @@ def wait_for(running: subprocess.Popen[str], folder: Path, lines: int) -> None:
         time.sleep(0.01)
 
 
-def kill(cwd: Path, name: str, at: Sequence[int], reports: int) -> None:
+def kill(cwd: Path, name: str, at: Sequence[int], reports: int, start: Callable[..., Running] = start) -> None:
     """Kill the command at each of these numbers of reports, then the stage that runs; let the rest end.
 
     Args:
@@ -49,6 +59,7 @@ def kill(cwd: Path, name: str, at: Sequence[int], reports: int) -> None:
         name: of the search.
         at: numbers of reports.
         reports: of the whole search; a kill must come before.
+        start: :func:`start` or :func:`begin`.
     """
     folder = cwd / "outputs" / name
     for lines in at:

@@ -13,7 +13,7 @@ import pytest
 from commands import dinorl_here
 from filelock import FileLock
 from omegaconf import OmegaConf
-from searches import COMMAND, differences, journal_lines, kill, start, statuses, wait_for
+from searches import COMMAND, begin, differences, journal_lines, kill, statuses, wait_for
 
 from dinorl.files.run_folder import SearchFiles
 from dinorl.tracking import store
@@ -46,7 +46,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, made_store: Path) -> tupl
 def test_killed_search_is_equal(searched: tuple[Path, str], place: Path) -> None:
     """The command is killed, then the process of a stage; ``make torture`` kills the command twice."""
     whole = journal_lines(searched[0])
-    kill(place, "killed", (3,), len(whole))
+    kill(place, "killed", (3,), len(whole), begin)
     assert not differences(searched[0], place / "outputs" / "killed")
     assert '"prune"' in "".join(whole) and '"end"' in "".join(whole)
 
@@ -58,11 +58,11 @@ def test_population_takes_over(killed: bool, place: Path) -> None:
     name = f"population-{killed}"
     folder = place / "outputs" / name
     if killed:
-        first = start(place, *typed, f"sweep.name={name}")
+        first = begin(place, *typed, f"sweep.name={name}")
         wait_for(first, folder, 5)
         first.send_signal(signal.SIGKILL)
         first.communicate()
-    last = start(place, *typed, f"sweep.name={name}")
+    last = begin(place, *typed, f"sweep.name={name}")
     output, _ = last.communicate(timeout=240)
     assert last.returncode == 0 and "how the policy of trial" in output, output
     lines = [json.loads(line) for line in journal_lines(folder)]

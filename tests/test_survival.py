@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import Forked
 from omegaconf import OmegaConf
 
 from dinorl.tracking import store
@@ -30,6 +31,7 @@ RUN = Path("outputs/s/trex-ppo-s0/1-balance")
 
 
 def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
+    """Start the command as people do; see :func:`begin`."""
     return subprocess.Popen(
         [sys.executable, "-m", "dinorl", *COMMAND, *more],
         cwd=cwd,
@@ -40,7 +42,12 @@ def start(cwd: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_bundles(running: subprocess.Popen[str], run: Path, steps: int) -> None:
+def begin(cwd: Path, *more: str) -> Forked:
+    """Start the command where its start and the end of its server are not the question."""
+    return Forked(cwd, *COMMAND, *more)
+
+
+def wait_for_bundles(running: subprocess.Popen[str] | Forked, run: Path, steps: int) -> None:
     end = time.monotonic() + 240.0
     while not any(path.name.isdigit() and int(path.name) >= steps for path in run.glob("bundle/*")):
         if running.poll() is not None:
@@ -62,7 +69,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
             os.kill(job, 0)
             time.sleep(0.01)
 
-    terminated = start(tmp_path)
+    terminated = begin(tmp_path)
     wait_for_bundles(terminated, RUN, 3750)
     terminated.send_signal(signal.SIGTERM)
     output, _ = terminated.communicate(timeout=60.0)
@@ -74,7 +81,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
     experiments = [e.experiment_id for e in mlflow.search_experiments()]
     assert {run.info.status for run in mlflow.search_runs(experiments)} == {"KILLED"}
 
-    output = start(tmp_path).communicate(timeout=120.0)[0]
+    output = begin(tmp_path).communicate(timeout=120.0)[0]
     assert "resumes at" in output
     assert json.loads((RUN / "status.json").read_text())["status"] == "DONE"
     child, parent = sorted(mlflow.search_runs(experiments), key=lambda r: "mlflow.parentRunId" not in r.data.tags)
@@ -98,7 +105,7 @@ def test_resume_after_sigkill_and_sigterm(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_second_sigint_exits_immediately(tmp_path: Path) -> None:
     run = tmp_path / RUN
-    stopped = start(tmp_path)
+    stopped = begin(tmp_path)
     wait_for_bundles(stopped, run, 1250)
     stopped.send_signal(signal.SIGINT)
     time.sleep(0.05)
@@ -147,7 +154,7 @@ def test_run_folder_lock_is_exclusive(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outputs" / "s" / "trex-ppo-s2").mkdir(parents=True)
     (tmp_path / "outputs" / "s" / "trex-ppo-s2" / "1-balance").write_text("blocks the run folder")
-    sweep = start(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
+    sweep = begin(tmp_path, "seed=0,1,2", "hydra/launcher=ray", "curriculum.timesteps=5000")
     folders = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
     wait_for_bundles(sweep, folders[1], 1250)
     worker = json.loads((folders[1] / "status.json").read_text())["pid"]
@@ -166,7 +173,7 @@ def test_ray_worker_replaced_failures_isolated(tmp_path: Path, monkeypatch: pyte
 
 
 def test_job_exhausting_retries_is_isolated(tmp_path: Path) -> None:
-    sweep = start(tmp_path, "seed=0,1", "curriculum.timesteps=5000")
+    sweep = begin(tmp_path, "seed=0,1", "curriculum.timesteps=5000")
     good, bad = (tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1))
     killed: list[int] = []
     for steps in (1250, 2500):  # sweep.retries=1: two attempts
@@ -214,7 +221,7 @@ def test_parallel_jobs_checkpoint_on_interrupt(tmp_path: Path, monkeypatch: pyte
     """Launchers alone would kill their workers. A hanging MLflow server does not block."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"
-        sweep = start(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")
+        sweep = begin(tmp_path, *SIDE_BY_SIDE, "curriculum.timesteps=1000000", uri, "tracking.required=false")
         runs = [tmp_path / "outputs" / "s" / f"trex-ppo-s{seed}" / "1-balance" for seed in (0, 1)]
         for run in runs:
             wait_for_bundles(sweep, run, 1250)
