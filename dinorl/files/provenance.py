@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _started: float | None = None
 _PACKAGES = ("stable_baselines3", "torch", "mujoco", "gymnasium", "numpy", "hydra-core", "mlflow")
 
 
-@lru_cache
+@cache
 def git_sha() -> str | None:
     """Return the commit of dinorl's checkout, or None outside of one."""
     folder = Path(__file__).resolve().parent
@@ -30,8 +30,15 @@ def git_sha() -> str | None:
 
 def versions() -> dict[str, str]:
     """Return the versions of packages that affect results."""
-    found = {name: version(name) for name in _PACKAGES}
-    return found | {"python": platform.python_version(), "dinorl": dinorl.__version__}
+    return {name: _version(name) for name in _PACKAGES} | {
+        "python": platform.python_version(), "dinorl": dinorl.__version__,
+    }  # fmt: skip
+
+
+@cache
+def _version(name: str) -> str:
+    """Return an installed package's version; it is in a long text, and every bundle names it."""
+    return version(name)
 
 
 def started() -> float:
